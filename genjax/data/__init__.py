@@ -1,0 +1,1 @@
+"""Data: sources of examples, the batch plan, and the readers that carry it out."""

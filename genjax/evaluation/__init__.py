@@ -1,0 +1,1 @@
+"""Evaluation: scores a checkpoint and gives rows with provenance."""

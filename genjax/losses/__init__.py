@@ -1,0 +1,1 @@
+"""Losses: pure, elementwise, on logits; the caller reduces."""

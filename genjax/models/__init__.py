@@ -1,0 +1,1 @@
+"""Models: networks, losses and sampler as pure functions of a TrainState."""

@@ -1,0 +1,1 @@
+"""Reports: rows and pictures as PNG and HTML."""

@@ -1,0 +1,1 @@
+"""Training: the parallel step, the loop, checkpoints and writers."""
