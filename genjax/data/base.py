@@ -1,0 +1,135 @@
+"""What a source of examples is, the source that holds its examples in memory, and image fitting."""
+
+import dataclasses
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from genjax.errors import UserError, choose
+
+#: The parts of a data set. Models are fitted to the first, chosen by the second, reported on the
+#: third.
+SPLITS = ("train", "validation", "test")
+
+#: How a picture is brought to the square: cut out of its middle, or squeezed into it.
+CROPS = {"center": ImageOps.fit, "none": Image.Image.resize}
+
+#: Pillow's modes for the numbers of channels: greyscale (ITU-R 601-2 luma) and RGB.
+MODES = {1: "L", 3: "RGB"}
+
+#: Small images decode faster than a task is handed to a thread, so a task is several of them.
+ROWS_PER_TASK = 64
+
+Example = dict[str, Any]
+
+
+class Source(Protocol):
+    """One split of a data set, read by number from any thread.
+
+    `image_shape` is (height, width, channels) of every image, `class_names` is empty for a set
+    without labels. Example `index` of [0, len) is `{"image": uint8 [H, W, C]}` and, with labels,
+    `"label"`, an int32 number into `class_names`.
+    """
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]: ...  # noqa: D102
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example: ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class InMemory:
+    """A source whose `images` (uint8 [N, H, W, C]) and `labels` (int32 [N], or None) are arrays."""
+
+    images: np.ndarray
+    labels: np.ndarray | None = None
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every image."""
+        return self.images.shape[1:]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int | np.ndarray) -> Example:
+        example = {"image": self.images[index]}
+        return example if self.labels is None else {**example, "label": self.labels[index]}
+
+
+def read(source: Source, indices: np.ndarray, num_threads: int | None = None) -> Example:
+    """The examples `indices` (int [n]) of `source`, stacked in that order: decoded in threads.
+
+    A source may have `__getitems__(indices) -> list of examples`, where reading several at once is
+    faster than one by one.
+
+    Returns:
+      `image` uint8 [n, H, W, C] and, for a source with classes, `label` int32 [n].
+    """
+    if isinstance(source, InMemory):
+        return source[indices]
+    read_several = getattr(source, "__getitems__", lambda rows: [source[row] for row in rows])
+    batch = {"image": np.empty((len(indices), *source.image_shape), np.uint8)}
+    if source.class_names:
+        batch["label"] = np.empty(len(indices), np.int32)
+
+    def fill(start: int) -> None:
+        rows = indices[start : start + ROWS_PER_TASK].tolist()
+        for row, example in enumerate(read_several(rows), start):
+            for name, values in batch.items():
+                values[row] = example[name]
+
+    with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool:
+        list(pool.map(fill, range(0, len(indices), ROWS_PER_TASK)))
+    return batch
+
+
+def check_fields(split: str, image_size: int, channels: int, crop: str = "center") -> None:
+    """Checks the fields that all sources share.
+
+    Raises:
+      UserError: one of them names no such choice, or `image_size` is not positive.
+    """
+    choose("data.split", split, dict.fromkeys(SPLITS))
+    choose("data.channels", str(channels), {str(number): mode for number, mode in MODES.items()})
+    choose("data.crop", crop, CROPS)
+    if image_size < 1:
+        raise UserError(f"data.image_size: {image_size} is not positive; try 32")
+
+
+def resize_and_crop(
+    image: Image.Image, image_size: int, channels: int, crop: str
+) -> UInt8[np.ndarray, "{image_size} {image_size} {channels}"]:
+    """Brings a picture of any size and mode to a square of so many channels.
+
+    Resizing is bicubic with antialiasing. A picture that has the right size and mode keeps its
+    values bit for bit. Transparent parts are laid on white, as pages show them; 16-bit grey keeps
+    its upper 8 bits.
+
+    Args:
+      image: the picture.
+      image_size: height and width wanted.
+      channels: 1 for greyscale, 3 for RGB.
+      crop: `center` scales the shorter side to `image_size` and keeps the middle; `none` scales
+        both sides to it, whatever the aspect.
+    """
+    if image.mode.startswith("I"):  # Pillow would clip 16-bit values at 255
+        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if image.mode != MODES[channels]:
+        image = image.convert(MODES[channels])
+    if image.size != (image_size, image_size):
+        image = CROPS[crop](image, (image_size, image_size), Image.Resampling.BICUBIC)
+    return np.asarray(image).reshape(image_size, image_size, channels)

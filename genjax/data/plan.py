@@ -1,0 +1,54 @@
+"""The plan: which examples make up which step, as a pure function of the seed and the step."""
+
+import dataclasses
+import functools
+
+import numpy as np
+from jaxtyping import Int, Int32
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, num_examples: int) -> np.ndarray:
+    # The raw stream of Philox is fixed by its specification; that of `Generator.permutation` may
+    # change between versions of NumPy, and a resumed run would change its order with it.
+    draws = np.random.Philox(key=[seed, epoch]).random_raw(num_examples)
+    permutation = np.argsort(draws, kind="stable").astype(np.int32)
+    permutation.setflags(write=False)
+    return permutation
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """An endless row of examples, one permutation of them all for each epoch, cut into steps.
+
+    Nothing is dropped at the end of an epoch: a step may hold the last rows of one and the first
+    of the next, or, where the set is smaller than a step, several epochs. Nothing needs to be saved
+    to resume, and nothing depends on the number of devices.
+
+    Attributes:
+      seed: of the permutations; not negative.
+      num_examples: the size of the set.
+      rows_per_step: examples in a step, over all devices.
+    """
+
+    seed: int
+    num_examples: int
+    rows_per_step: int
+
+    def examples(self, positions: Int[np.ndarray, "..."]) -> Int32[np.ndarray, "..."]:
+        """The example at each of these positions, from 0, of the endless row."""
+        epochs, places = np.divmod(np.asarray(positions, np.int64), self.num_examples)
+        examples = np.empty(epochs.shape, np.int32)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            permutation = _permutation(self.seed, int(epoch), self.num_examples)
+            examples[here] = permutation[places[here]]
+        return examples
+
+    def indices(
+        self, step: int, num_steps: int = 1
+    ) -> Int32[np.ndarray, "{num_steps} {self.rows_per_step}"]:
+        """The examples of `num_steps` steps from `step` on."""
+        first = step * self.rows_per_step
+        positions = np.arange(first, first + num_steps * self.rows_per_step)
+        return self.examples(positions).reshape(num_steps, self.rows_per_step)

@@ -1,0 +1,161 @@
+"""What every model is: a TrainState, pure functions of it, and abilities that can be asked for."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from genjax import rng
+from genjax.errors import UserError
+from genjax.nn.layers import AXIS
+from genjax.types import Batch, Images, Labels, Latents, PerExample, Positions, PRNGKey, PyTree
+
+Metrics = dict[str, Array]
+
+
+@struct.dataclass(kw_only=True)
+class TrainState:
+    """Everything that training changes, every part by name.
+
+    Attributes:
+      step: finished steps.
+      params: parameters of each network.
+      opt: the state of each optimizer.
+      stats: each network's other collections (batch statistics, spectral vectors).
+      ema: for a network sampled by its moving average, the averaged variables.
+    """
+
+    step: Int[Array, ""]
+    params: dict[str, PyTree]
+    opt: dict[str, PyTree]
+    stats: dict[str, PyTree]
+    ema: dict[str, PyTree]
+
+
+class Model(Protocol):
+    """What the training loop asks of a model.
+
+    A model is a frozen dataclass of Flax modules and hyperparameters with pure functions: no
+    I/O, no Python state. `train_step` is written for one shard of the batch and takes means over
+    the mapped axis `data`; `training/parallel.py` compiles it.
+    """
+
+    #: The networks, in the order in which a config lists them.
+    networks: ClassVar[tuple[str, ...]]
+
+    @property
+    def batches_per_step(self) -> int:
+        """How many batches of `batch_size` one step takes."""
+
+    def init(self, key: PRNGKey, batch: Batch) -> TrainState:
+        """The state before the first step; `batch` gives shapes only."""
+
+    def train_step(
+        self, state: TrainState, batch: Batch, key: PRNGKey
+    ) -> tuple[TrainState, Metrics]:
+        """One step on `batch`, which holds `image` [rows, ...] in [0, 1], `position` and `label`."""
+
+    def inference_params(self, state: TrainState) -> PyTree:
+        """The part of the state that the abilities below take as `params`."""
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Draws images."""
+
+    latent_size: int
+    num_classes: int  # 0 = without labels
+
+    def generate(self, params: PyTree, latents: Latents, labels: Labels | None = None) -> Images:
+        """Images in [0, 1] for `latents` and, in a conditional model, `labels`."""
+
+
+@runtime_checkable
+class Reconstructor(Protocol):
+    """Passes images through its latent space."""
+
+    def reconstruct(self, params: PyTree, images: Images, labels: Labels | None = None) -> Images:
+        """The image that the model has for each of `images`, both in [0, 1]."""
+
+
+@runtime_checkable
+class LikelihoodModel(Protocol):
+    """Bounds the log-likelihood of images."""
+
+    def bound(
+        self, params: PyTree, batch: Batch, key: PRNGKey
+    ) -> tuple[PerExample, Float[Array, "batch latent"], Latents]:
+        """(log p(x | z) with one z ~ q(z | x), KL per latent, posterior mean), in nats."""
+
+    def log_weights(
+        self, params: PyTree, batch: Batch, key: PRNGKey, num: int
+    ) -> Float[Array, "num batch"]:
+        """`num` draws of log p(x, z) - log q(z | x), z ~ q(z | x), in nats."""
+
+
+@runtime_checkable
+class LabelReader(Protocol):
+    """Reads labels off images."""
+
+    def predict(
+        self, params: PyTree, images: Images
+    ) -> tuple[Float[Array, "batch class"], Float[Array, "batch feature"]]:
+        """(class logits, features) for images in [0, 1]."""
+
+
+def require(model: Any, ability: type, asked_for: str) -> None:
+    """Raises a UserError naming model and ability if `model` lacks `ability`."""
+    if not isinstance(model, ability):
+        raise UserError(
+            f"{asked_for}: needs a {ability.__name__}; a {type(model).__name__} model is not one"
+        )
+
+
+def sample_latents(model: Sampler, key: PRNGKey, positions: Positions) -> Latents:
+    """Standard normal latents; each sample's own, however the samples are batched."""
+    return rng.normal(key, positions, (model.latent_size,))
+
+
+def sample(
+    model: Sampler, params: PyTree, key: PRNGKey, num: int, labels: Labels | None = None
+) -> Images:
+    """`num` images in [0, 1]; `labels` [num] for a conditional model."""
+    return model.generate(params, sample_latents(model, key, jnp.arange(num)), labels)
+
+
+def init_network(
+    module: nn.Module, key: PRNGKey, *inputs: Array | None
+) -> tuple[PyTree, dict[str, PyTree]]:
+    """(parameters, other collections) of a freshly initialised network."""
+    variables = dict(jax.jit(lambda *inputs: module.init(key, *inputs, train=False))(*inputs))
+    return variables.pop("params"), variables
+
+
+def apply_network(
+    module: nn.Module, params: PyTree, stats: dict[str, PyTree], *inputs: Array | None
+) -> tuple[Any, dict[str, PyTree]]:
+    """(outputs, moved-on collections) of a network in training mode."""
+    outputs, stats = module.apply(
+        {"params": params, **stats}, *inputs, train=True, mutable=list(stats)
+    )
+    return outputs, dict(stats)
+
+
+def gradient_step(
+    loss_fn: Callable[[PyTree], tuple[Array, Any]],
+    optimizer: optax.GradientTransformation,
+    params: PyTree,
+    opt_state: PyTree,
+) -> tuple[PyTree, PyTree, Any]:
+    """(parameters, optimizer state, what `loss_fn` gave beside the loss) after one update.
+
+    `loss_fn` is the mean over this shard's examples; the gradient is the mean over shards.
+    """
+    gradients, aux = jax.grad(loss_fn, has_aux=True)(params)
+    updates, opt_state = optimizer.update(jax.lax.pmean(gradients, AXIS), opt_state, params)
+    return optax.apply_updates(params, updates), opt_state, aux

@@ -1,0 +1,74 @@
+"""What stands on an encoder: a posterior, a discriminator's output, a classifier's output.
+
+Every head takes an encoder module of any family (`mlp`, `dcgan`, `resnet`) as its `trunk`.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from genjax.nn.layers import spectral
+from genjax.types import Images, Labels, Latents, PerExample
+
+
+class Posterior(nn.Module):
+    """The diagonal Gaussian q(z | x): one dense layer for mean and log variance together."""
+
+    trunk: nn.Module
+    latent_size: int
+
+    @nn.compact
+    def __call__(
+        self, images: Images, labels: Labels | None = None, *, train: bool
+    ) -> tuple[Latents, Latents]:
+        """Images in [0, 1] to (mean, log variance), each [batch, latent_size], float32."""
+        features = self.trunk(images, labels, train=train)
+        both = nn.Dense(2 * self.latent_size)(features.astype(jnp.float32))
+        mean, log_var = jnp.split(both, 2, axis=-1)
+        return mean, log_var
+
+
+class Discriminator(nn.Module):
+    """One logit an image, positive for real; and how the label comes in.
+
+    `conditioning`: `none`; `concat` (done by the trunk); `projection`, the inner product of
+    features and the label's embedding added to the logit (Miyato and Koyama 2018, eq. 3);
+    `auxiliary`, class logits beside it (AC-GAN, Odena et al. 2017).
+    """
+
+    trunk: nn.Module
+    conditioning: str = "none"
+    num_classes: int = 0
+    spectral_norm: bool = False
+
+    @nn.compact
+    def __call__(
+        self, images: Images, labels: Labels | None = None, *, train: bool
+    ) -> tuple[PerExample, Float[Array, "batch class"] | None]:
+        """Images in [-1, 1] to (logits, class logits or None), float32."""
+        features = self.trunk(images, labels, train=train).astype(jnp.float32)
+        logits = spectral(nn.Dense(1), self.spectral_norm, features, train=train)[:, 0]
+        if self.conditioning == "auxiliary":
+            classes = nn.Dense(self.num_classes, name="classes")
+            return logits, spectral(classes, self.spectral_norm, features, train=train)
+        if self.conditioning == "projection":
+            embed = nn.Embed(
+                self.num_classes, features.shape[-1], embedding_init=nn.initializers.xavier_uniform()
+            )
+            logits += jnp.sum(spectral(embed, self.spectral_norm, labels, train=train) * features, -1)
+        return logits, None
+
+
+class Classifier(nn.Module):
+    """Class logits, and the trunk's features for distances between sets of images."""
+
+    trunk: nn.Module
+    num_classes: int
+
+    @nn.compact
+    def __call__(
+        self, images: Images, *, train: bool
+    ) -> tuple[Float[Array, "batch class"], Float[Array, "batch feature"]]:
+        """Images in [0, 1] to (class logits, features), float32."""
+        features = self.trunk(images, train=train).astype(jnp.float32)
+        return nn.Dense(self.num_classes)(features), features

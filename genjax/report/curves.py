@@ -1,0 +1,107 @@
+"""Charts as inline SVG that takes its colours from the page's style sheet."""
+
+import io
+import math
+import re
+from collections.abc import Callable, Sequence
+
+import matplotlib
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, NullFormatter
+
+from genjax.report.run import Series
+
+#: Longer curves are drawn as the mean of neighbours inside a band from least to greatest.
+MAX_POINTS = 300
+#: A curve that stays positive and spans more than this factor gets a logarithmic axis.
+LOG_SPAN = 50
+
+# matplotlib must be given colours; these stand for the style sheet's variables.
+_INK, _RULE = "#010203", "#010204"
+_SERIES = ["#010205", "#010206", "#010207", "#010208"]
+_VARIABLES = {_INK: "var(--muted)", _RULE: "var(--rule)"} | {
+    color: f"var(--series-{index})" for index, color in enumerate(_SERIES)
+}
+
+
+def curves_svg(curves: Sequence[tuple[Series, int]]) -> Markup:
+    """Draws curves over the training step, each with the number k of its colour `--series-k`.
+
+    Values that are not finite leave a gap. The axis is logarithmic where the values ask for it.
+    """
+    figure, axes = _chart(width=4.2, height=2.3)
+    for curve, color in curves:
+        steps = np.array(list(curve), np.float64)
+        values = np.array(list(curve.values()), np.float64)
+        values[~np.isfinite(values)] = np.nan
+        _draw(axes, steps, values, _SERIES[color])
+    finite = [v for curve, _ in curves for v in curve.values() if math.isfinite(v)]
+    if finite and min(finite) > 0 and max(finite) / min(finite) > LOG_SPAN:
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    return _svg(figure)
+
+
+def bars_svg(values: Sequence[float], color: int) -> Markup:
+    """Draws one bar a value, in descending order, in the colour `--series-<color>`.
+
+    What is not finite has no bar.
+    """
+    figure, axes = _chart(width=6.4, height=1.9)
+    heights = np.sort(np.nan_to_num(np.asarray(values, np.float64), posinf=0, neginf=0))[::-1]
+    axes.bar(np.arange(1, len(heights) + 1), heights, width=0.72, color=_SERIES[color])
+    axes.set_xlim(0.4, len(heights) + 0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    return _svg(figure)
+
+
+def _chart(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(_RULE)
+    axes.tick_params(colors=_INK, labelsize=8.5, length=0, pad=4)
+    axes.tick_params(axis="y", which="minor", length=0)
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", color=_RULE, linewidth=0.8)
+    return figure, axes
+
+
+def _draw(axes: Axes, steps: np.ndarray, values: np.ndarray, color: str) -> None:
+    if len(steps) > MAX_POINTS:
+        steps = np.array([part.mean() for part in np.array_split(steps, MAX_POINTS)])
+        parts = np.array_split(values, MAX_POINTS)
+        low, values, high = (
+            np.array([_of_finite(how, part) for part in parts]) for how in (np.min, np.mean, np.max)
+        )
+        axes.fill_between(steps, low, high, color=color, alpha=0.18, linewidth=0)
+    marker = "o" if np.isfinite(values).sum() < 3 else None
+    axes.plot(steps, values, color=color, linewidth=1.6, marker=marker, markersize=4)
+
+
+def _of_finite(how: Callable[[np.ndarray], float], values: np.ndarray) -> float:
+    values = values[np.isfinite(values)]
+    return how(values) if len(values) else math.nan
+
+
+def _svg(figure: Figure) -> Markup:
+    """Only the `<svg>` element: the rest of the file names a DTD on the network."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "genjax"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' (xmlns(:\w+)?|version)="[^"]*"', "", svg)
+    for color, variable in _VARIABLES.items():
+        svg = svg.replace(color, variable)
+    return Markup(svg)

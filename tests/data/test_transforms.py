@@ -1,0 +1,59 @@
+"""Augmentations move pixels as they say, and draw by position."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax import rng
+from genjax.data.transforms import AUGMENTATIONS, to_float
+
+KEY = rng.key(0, "augmentation", 5)
+
+
+def test_to_float_is_a_255th_and_keeps_the_rest():
+    batch = {"image": np.array([0, 51, 255], np.uint8).reshape(3, 1, 1, 1), "label": np.arange(3)}
+    floats = to_float(batch)
+    assert floats["image"].dtype == jnp.float32
+    np.testing.assert_allclose(floats["image"].ravel(), [0.0, 0.2, 1.0], rtol=1e-6)
+    np.testing.assert_array_equal(floats["label"], batch["label"])
+
+
+def test_flip_mirrors_about_half():
+    images = jax.random.uniform(jax.random.key(1), (1000, 4, 5, 3))
+    flipped = AUGMENTATIONS["flip"](images, KEY, jnp.arange(1000))
+    same = (flipped == images).all((1, 2, 3))
+    mirrored = (flipped == images[:, :, ::-1]).all((1, 2, 3))
+    assert (same ^ mirrored).all()
+    assert 420 < mirrored.sum() < 580  # 500, give or take five standard deviations of 16
+
+
+def test_shift_reaches_every_offset_up_to_two_pixels():
+    images = jnp.zeros((1000, 9, 9, 1)).at[:, 4, 4].set(1.0)
+    shifted = AUGMENTATIONS["shift"](images, KEY, jnp.arange(1000))
+    np.testing.assert_array_equal(shifted.sum((1, 2, 3)), 1)
+    _, rows, columns, _ = np.nonzero(shifted)
+    offsets, counts = np.unique(np.stack([rows - 4, columns - 4]), axis=1, return_counts=True)
+    assert {tuple(offset) for offset in offsets.T} == {
+        (dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)
+    }
+    assert counts.max() < 80  # 40 each on average, with a deviation of 6
+
+
+def test_shift_fills_the_gap_with_the_edge():
+    images = jnp.full((50, 6, 6, 2), 0.75)
+    np.testing.assert_array_equal(AUGMENTATIONS["shift"](images, KEY, jnp.arange(50)), images)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_draws_belong_to_positions(name):
+    """A shard of the batch is augmented as it would be within the whole."""
+    augment = jax.jit(AUGMENTATIONS[name])
+    images, positions = jax.random.uniform(jax.random.key(2), (64, 8, 8, 1)), jnp.arange(64)
+    whole = augment(images, KEY, positions)
+    np.testing.assert_array_equal(augment(images[48:], KEY, positions[48:]), whole[48:])
+    changed = not np.array_equal(whole, images)
+    assert changed == (name != "none")
+    if changed:
+        other_key = rng.key(0, "augmentation", 6)
+        assert not np.array_equal(augment(images, other_key, positions), whole)
