@@ -117,15 +117,19 @@ def require(model: Any, ability: type, asked_for: str) -> None:
 
 
 def sample_latents(model: Sampler, key: PRNGKey, positions: Positions) -> Latents:
-    """Standard normal latents; each sample's own, however the samples are batched."""
+    """Standard normal latents; sample number `position` has its own, however samples are batched."""
     return rng.normal(key, positions, (model.latent_size,))
 
 
 def sample(
-    model: Sampler, params: PyTree, key: PRNGKey, num: int, labels: Labels | None = None
+    model: Sampler,
+    params: PyTree,
+    key: PRNGKey,
+    positions: Positions,
+    labels: Labels | None = None,
 ) -> Images:
-    """`num` images in [0, 1]; `labels` [num] for a conditional model."""
-    return model.generate(params, sample_latents(model, key, jnp.arange(num)), labels)
+    """The samples numbered `positions`, in [0, 1]; `labels` for a conditional model."""
+    return model.generate(params, sample_latents(model, key, positions), labels)
 
 
 def init_network(

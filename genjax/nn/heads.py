@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from genjax.nn.layers import spectral
+from genjax.nn.layers import leaky_relu, spectral
 from genjax.types import Images, Labels, Latents, PerExample
 
 
@@ -60,15 +60,17 @@ class Discriminator(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Class logits, and the trunk's features for distances between sets of images."""
+    """Class logits on a layer of features that also serves distances between sets of images."""
 
     trunk: nn.Module
     num_classes: int
+    feature_size: int
 
     @nn.compact
     def __call__(
         self, images: Images, *, train: bool
     ) -> tuple[Float[Array, "batch class"], Float[Array, "batch feature"]]:
-        """Images in [0, 1] to (class logits, features), float32."""
-        features = self.trunk(images, train=train).astype(jnp.float32)
+        """Images in [0, 1] to (class logits, features [batch, feature_size]), float32."""
+        x = self.trunk(images, train=train).astype(jnp.float32)
+        features = leaky_relu(nn.Dense(self.feature_size)(x))
         return nn.Dense(self.num_classes)(features), features

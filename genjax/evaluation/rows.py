@@ -1,0 +1,74 @@
+"""Scores, and the rows with provenance that they become in `evals.jsonl`."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from genjax.types import PRNGKey, PyTree
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Score:
+    """A number and what it was computed from.
+
+    Attributes:
+      metric: its name.
+      value: the number.
+      unit: of the value; empty for a pure number.
+      n_real: how many real images went into it.
+      n_fake: how many generated ones.
+      extractor: what turned images into features or labels.
+      extractor_sha256: of the extractor's weights.
+      resize: how images were brought to the extractor's size.
+    """
+
+    metric: str
+    value: float
+    unit: str = ""
+    n_real: int = 0
+    n_fake: int = 0
+    extractor: str = "none"
+    extractor_sha256: str = ""
+    resize: str = "none"
+
+
+#: (model, inference parameters, key) -> scores on one split.
+Evaluator = Callable[[Any, PyTree, PRNGKey], list[Score]]
+
+#: Two rows that agree in all of these are one measurement.
+IDENTITY = (
+    "metric",
+    "split",
+    "checkpoint",
+    "step",
+    "seed",
+    "n_real",
+    "n_fake",
+    "extractor_sha256",
+    "config_hash",
+    "code_version",
+)
+
+
+def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The rows of a `.jsonl` file, without a torn last line; none if there is no file."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+def append_rows(path: pathlib.Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Appends those rows that are not there yet."""
+    identity = lambda row: tuple(row.get(name) for name in IDENTITY)
+    known = {identity(row) for row in read_rows(path)}
+    new = [row for row in rows if identity(row) not in known]
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in new)

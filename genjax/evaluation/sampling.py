@@ -1,0 +1,50 @@
+"""Draws samples in batches; sample i is the same however many are drawn at once."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import jax
+import numpy as np
+
+from genjax.models.base import Sampler, sample
+from genjax.types import PRNGKey, PyTree
+
+
+@partial(jax.jit, static_argnums=0)
+def _sample(model, params, key, positions, labels):
+    return sample(model, params, key, positions, labels)
+
+
+def draw(
+    model: Sampler,
+    params: PyTree,
+    key: PRNGKey,
+    num: int,
+    labels: np.ndarray | None = None,
+    batch_size: int = 500,
+) -> Iterator[np.ndarray]:
+    """Samples 0 to num - 1, in batches.
+
+    Args:
+      model: what draws them.
+      params: its inference parameters.
+      key: of the latents.
+      num: how many.
+      labels: int [num], for a conditional model.
+      batch_size: how many at once; the last batch may be smaller.
+
+    Yields:
+      float32 [batch, height, width, channel] in [0, 1].
+    """
+    batch_size = min(batch_size, num)
+    for start in range(0, num, batch_size):
+        positions = np.arange(start, start + batch_size, dtype=np.int32)
+        # All batches have one shape, to compile once; what is too much is cut off.
+        asked = None if labels is None else labels[np.minimum(positions, num - 1)]
+        images = _sample(model, params, key, positions, asked)
+        yield np.asarray(images)[: num - start]
+
+
+def balanced_labels(num: int, num_classes: int) -> np.ndarray | None:
+    """`num` labels, every class in turn: int32 [num]; None for a model without labels."""
+    return np.arange(num, dtype=np.int32) % num_classes if num_classes else None

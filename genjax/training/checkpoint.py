@@ -1,0 +1,91 @@
+"""Checkpoints: the last ones and the best one, written by Orbax while training goes on."""
+
+import contextlib
+import pathlib
+from collections.abc import Mapping
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import (
+    AnyPreservationPolicy,
+    BestN,
+    LatestN,
+)
+
+from genjax.errors import UserError
+from genjax.models.base import TrainState
+
+
+class Checkpoints(contextlib.AbstractContextManager):
+    """The folder `workdir/checkpoints`.
+
+    Saving is asynchronous and atomic: a killed run leaves whole checkpoints only. Leaving the
+    context waits for what is still being written.
+
+    Args:
+      workdir: the run folder; nothing is made in it before the first save.
+      max_to_keep: how many of the last checkpoints stay; the best one stays besides.
+      best_metric: the metric that says which is best, of those given to `save`.
+      best_mode: `min` or `max`.
+    """
+
+    def __init__(
+        self, workdir: pathlib.Path, *, max_to_keep: int, best_metric: str, best_mode: str
+    ):
+        def value(metrics: Mapping[str, float]) -> float:
+            return metrics[best_metric]
+
+        best = BestN(
+            get_metric_fn=value,
+            reverse=best_mode == "min",
+            n=1,
+            keep_checkpoints_without_metrics=False,
+        )
+        self._folder = pathlib.Path(workdir).absolute() / "checkpoints"
+        self._best_metric = best_metric
+        self._manager = ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                best_fn=value,
+                best_mode=best_mode,
+                preservation_policy=AnyPreservationPolicy([LatestN(max_to_keep), best]),
+                create=True,
+                cleanup_tmp_directories=True,
+            ),
+        )
+
+    def __exit__(self, *_) -> None:
+        self._manager.close()
+
+    def save(self, state: TrainState, metrics: Mapping[str, float]) -> None:
+        """Begins to save `state` under its step, with the validation metrics that rank it."""
+        ranking = {k: v for k, v in metrics.items() if k == self._best_metric}
+        self._manager.save(
+            int(state.step), args=ocp.args.StandardSave(state), metrics=ranking or None
+        )
+
+    def steps(self) -> dict[str, int]:
+        """The step of `last` and, where a metric ranks them, of `best`; empty without any."""
+        last = self._manager.latest_step()
+        if last is None:
+            return {}
+        best = self._manager.best_step()
+        return {"last": last} if best is None else {"last": last, "best": best}
+
+    def restore(self, step: int, like: TrainState) -> TrainState:
+        """The state at `step`, placed as the arrays of `like` are.
+
+        Raises:
+          UserError: the checkpoint does not fit `like`.
+        """
+        try:
+            return self._manager.restore(step, args=ocp.args.StandardRestore(_abstract(like)))
+        except (ValueError, KeyError, FileNotFoundError) as error:
+            first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise UserError(f"{self._folder / str(step)}: can not be restored: {first_line}") from error
+
+
+def _abstract(state: TrainState) -> TrainState:
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state
+    )

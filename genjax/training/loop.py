@@ -1,0 +1,94 @@
+"""The training loop: the same for every model."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable
+
+import jax
+import numpy as np
+
+from genjax.errors import UserError
+from genjax.models.base import Metrics, TrainState
+from genjax.training.checkpoint import Checkpoints
+from genjax.training.writers import MetricsWriter, Progress
+from genjax.types import Batch
+
+#: (state) -> numbers to write and to rank the checkpoint by; may write pictures.
+Evaluate = Callable[[TrainState], dict[str, float]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cadence:
+    """When things happen, in steps; all are multiples of `steps_per_call`."""
+
+    total_steps: int
+    steps_per_call: int
+    log_every: int
+    checkpoint_every: int
+
+    def is_due(self, step: int, every: int) -> bool:
+        """Whether `step` ends a period of `every` steps, or the run."""
+        return step % every == 0 or step == self.total_steps
+
+
+def train(
+    state: TrainState,
+    run_block: Callable[[TrainState, Batch], tuple[TrainState, Metrics]],
+    blocks: Iterable[Batch],
+    *,
+    cadence: Cadence,
+    images_per_step: int,
+    evaluate: Evaluate,
+    checkpoints: Checkpoints,
+    writer: MetricsWriter,
+    progress: Progress,
+) -> TrainState:
+    """Trains from `state.step` to `cadence.total_steps`.
+
+    Metrics stay on the device until they are logged, so that the host runs ahead of it.
+
+    Raises:
+      UserError: a metric is no longer finite; the step and the metric are named.
+    """
+    step = int(state.step)
+    waiting: list[Metrics] = []
+    since, since_step = time.monotonic(), step
+    for block in blocks:
+        state, metrics = run_block(state, block)
+        step += cadence.steps_per_call
+        waiting.append(metrics)
+
+        if cadence.is_due(step, cadence.log_every):
+            means = _read(waiting, step)
+            waiting = []
+            speed = (step - since_step) * images_per_step / (time.monotonic() - since)
+            writer.write(step, {f"train/{name}": value for name, value in means.items()})
+            progress.update(step, means, speed)
+            since, since_step = time.monotonic(), step
+
+        # Evaluation comes before saving, since its numbers rank the checkpoint; saving comes
+        # before the next step, which gives the state's memory away.
+        if cadence.is_due(step, cadence.checkpoint_every):
+            scores = evaluate(state)
+            if scores:
+                writer.write(step, {f"validation/{name}": v for name, v in scores.items()})
+            writer.flush()
+            checkpoints.save(state, scores)
+            since, since_step = time.monotonic(), step
+    return state
+
+
+def _read(waiting: list[Metrics], last_step: int) -> dict[str, float | list[float]]:
+    """The mean of each metric over the steps that wait, after a look at every step."""
+    columns = jax.device_get(waiting)
+    steps = {name: np.concatenate([each[name] for each in columns]) for name in columns[0]}
+    for name, values in steps.items():
+        bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        if bad.any():
+            step = last_step - len(values) + 1 + int(bad.argmax())
+            raise UserError(
+                f"step {step}: {name} is {values[bad.argmax()]}, no longer finite; "
+                "lower the learning rate or set optimizer.clip_norm, and start from the last "
+                "checkpoint"
+            )
+    return {name: values.astype(np.float64).mean(axis=0).tolist() for name, values in steps.items()}
