@@ -50,17 +50,64 @@ def data(dataset: str, **overrides) -> ConfigDict:
     return ConfigDict(section)
 
 
-def optimizer(learning_rate: float, b1: float = 0.9, b2: float = 0.999) -> ConfigDict:
+def network(name: str, conditioning: str = "none", **overrides) -> ConfigDict:
+    """A section for one network: `mlp` takes `widths`, `dcgan` and `resnet` take `width`."""
+    section = {
+        "name": name,
+        "normalization": "none",
+        "spectral_norm": False,
+        "conditioning": conditioning,
+    }
+    return ConfigDict(section | overrides)
+
+
+def vae_model(**overrides) -> ConfigDict:
+    """20 latents under the plain bound."""
+    section = {
+        "name": "vae",
+        "latent_size": 20,
+        "kl_weight": 1.0,
+        "kl_warmup": "0 percent",
+        "free_bits": 0.0,
+    }
+    return ConfigDict(section | overrides)
+
+
+def gan_model(**overrides) -> ConfigDict:
+    """The non-saturating game, without a penalty."""
+    section = {
+        "name": "gan",
+        "loss": "non_saturating",
+        "penalty": "none",
+        "penalty_weight": 1.0,
+        "auxiliary_weight": 1.0,
+        "d_steps": 1,
+        "ema_decay": 0.999,
+        "latent_size": 100,
+    }
+    return ConfigDict(section | overrides)
+
+
+def optimizer(learning_rate: float, **overrides) -> ConfigDict:
     """Adam at a constant rate, gradients as they are."""
+    section = {
+        "name": "adam",
+        "learning_rate": learning_rate,
+        "b1": 0.9,
+        "b2": 0.999,
+        "schedule": "constant",
+        "warmup": "0 steps",
+        "clip_norm": 0.0,
+    }
+    return ConfigDict(section | overrides)
+
+
+def gan_optimizers(learning_rate: float, d_learning_rate: float = 0.0, **overrides) -> ConfigDict:
+    """One for each network; the discriminator's rate is the generator's unless given."""
     return ConfigDict(
         {
-            "name": "adam",
-            "learning_rate": learning_rate,
-            "b1": b1,
-            "b2": b2,
-            "schedule": "constant",
-            "warmup": "0 steps",
-            "clip_norm": 0.0,
+            "generator": optimizer(learning_rate, **overrides),
+            "discriminator": optimizer(d_learning_rate or learning_rate, **overrides),
         }
     )
 
@@ -89,14 +136,8 @@ def classifier() -> ConfigDict:
     return ConfigDict(
         {
             "model": {"name": "classifier", "feature_size": 64},
-            "encoder": {
-                "name": "dcgan",
-                "width": 32,
-                "normalization": "batch",
-                "spectral_norm": False,
-                "conditioning": "none",
-            },
-            "optimizer": optimizer(1e-3).to_dict() | {"schedule": "cosine"},
+            "encoder": network("dcgan", width=32, normalization="batch").to_dict(),
+            "optimizer": optimizer(1e-3, schedule="cosine").to_dict(),
             "training": training("80000 examples", 100).to_dict(),
             "checkpoint": checkpoint("accuracy", "max").to_dict(),
             "evaluation": {"batch_size": 500, "num_samples": 0, "classifier": {}},
@@ -105,9 +146,8 @@ def classifier() -> ConfigDict:
     )
 
 
-def evaluation(dataset: str) -> ConfigDict:
+def evaluation() -> ConfigDict:
     """2,000 samples before the judge."""
-    del dataset
     return ConfigDict(
         {"batch_size": 500, "num_samples": 2000, "classifier": classifier().to_dict()}
     )

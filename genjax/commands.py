@@ -179,9 +179,7 @@ def _score(
     experiment: Experiment, params: PyTree, evaluators: Sequence[Evaluator], seed: int
 ) -> list[Score]:
     key = rng.key(seed, "evaluate")
-    return [
-        score for evaluator in evaluators for score in evaluator(experiment.model, params, key)
-    ]
+    return [score for evaluator in evaluators for score in evaluator(experiment.model, params, key)]
 
 
 def _print_table(rows: Sequence[Mapping[str, Any]], split: str) -> None:
@@ -257,9 +255,7 @@ def reconstruct(workdir: pathlib.Path, num: int, split: str, out: pathlib.Path |
     batch = _first_batch(experiment, split, num)
     out = out or workdir / "samples" / f"step_{step:08d}_{split}_reconstructions.png"
     _check_png(out)
-    grids.save_png(
-        grids.pairs(batch["image"], _reconstruct(experiment, params, batch)), out
-    )
+    grids.save_png(grids.pairs(batch["image"], _reconstruct(experiment, params, batch)), out)
     CONSOLE.print(f"{len(batch['image'])} originals above their reconstructions: {out}")
 
 
@@ -295,9 +291,9 @@ def slerp(start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
     cosine = np.clip((unit(start) * unit(end)).sum(-1), -1, 1)
     angle = np.maximum(np.arccos(cosine), 1e-6)[:, None, None]
     at = np.linspace(0, 1, steps)[None, :, None]
-    return (
-        np.sin((1 - at) * angle) * start[:, None] + np.sin(at * angle) * end[:, None]
-    ) / np.sin(angle)
+    return (np.sin((1 - at) * angle) * start[:, None] + np.sin(at * angle) * end[:, None]) / np.sin(
+        angle
+    )
 
 
 def report(workdir: pathlib.Path) -> None:

@@ -93,7 +93,9 @@ def construct(function: Callable, section: Section, where: str, **context: Any) 
     for name in fields:
         if name not in takes:
             kind = section.get("name", function.__name__)
-            raise UserError(f"{where}.{name}: no such field for {kind!r}{did_you_mean(name, takes)}")
+            raise UserError(
+                f"{where}.{name}: no such field for {kind!r}{did_you_mean(name, takes)}"
+            )
     for name in takes:
         if name not in fields and parameters[name].default is inspect.Parameter.empty:
             raise UserError(f"{where}.{name}: is missing")
@@ -324,9 +326,7 @@ def _gan(experiment: Experiment) -> GAN:
         GAN,
         rest,
         "model",
-        generator=experiment.network(
-            "generator", 1, shape=experiment.sources["train"].image_shape
-        ),
+        generator=experiment.network("generator", 1, shape=experiment.sources["train"].image_shape),
         discriminator=discriminator,
         loss=choose("model.loss", fields["loss"], ADVERSARIAL_LOSSES),
         penalty=choose("model.penalty", fields["penalty"], penalties),

@@ -158,7 +158,9 @@ class SampleEvaluator:
             score(metric="classifier_accuracy", value=accuracy, n_real=real.count),
         ]
         if labels is not None:
-            scores.append(of_fakes(metric="label_accuracy", value=label_accuracy(predicted, labels)))
+            scores.append(
+                of_fakes(metric="label_accuracy", value=label_accuracy(predicted, labels))
+            )
         return scores
 
 

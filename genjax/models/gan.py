@@ -128,7 +128,9 @@ class GAN:
             if self.penalty is not None:
 
                 def critic(images):
-                    (logits, _), _ = apply_network(self.discriminator, params, stats, images, labels)
+                    (logits, _), _ = apply_network(
+                        self.discriminator, params, stats, images, labels
+                    )
                     return logits
 
                 penalty_key = rng.stream(key, "penalty")

@@ -166,9 +166,7 @@ class VAE:
         mean, log_var = self.encode(params, batch["image"], labels)
 
         def draw(index):
-            noise = rng.normal(
-                jax.random.fold_in(key, index), batch["index"], (self.latent_size,)
-            )
+            noise = rng.normal(jax.random.fold_in(key, index), batch["index"], (self.latent_size,))
             latents = mean + jnp.exp(0.5 * log_var) * noise
             outputs = self.decode(params, latents, labels)
             log_prob = self.likelihood.log_prob(params["likelihood"], outputs, batch["image"])

@@ -56,9 +56,7 @@ class DCGANEncoder(nn.Module):
         for level in range(halvings(images.shape[1])):
             # The first layer sees pixels; normalising those loses their level (DCGAN, section 3).
             kind = self.normalization if level else "none"
-            conv = Conv(
-                self.width * 2**level, KERNEL, (2, 2), dtype=self.dtype, kernel_init=INIT
-            )
+            conv = Conv(self.width * 2**level, KERNEL, (2, 2), dtype=self.dtype, kernel_init=INIT)
             x = spectral(conv, self.spectral_norm, x, train=train)
             x = leaky_relu(Normalize(kind, dtype=self.dtype)(x, train=train))
         return x.reshape(x.shape[0], -1)

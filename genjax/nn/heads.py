@@ -53,9 +53,13 @@ class Discriminator(nn.Module):
             return logits, spectral(classes, self.spectral_norm, features, train=train)
         if self.conditioning == "projection":
             embed = nn.Embed(
-                self.num_classes, features.shape[-1], embedding_init=nn.initializers.xavier_uniform()
+                self.num_classes,
+                features.shape[-1],
+                embedding_init=nn.initializers.xavier_uniform(),
             )
-            logits += jnp.sum(spectral(embed, self.spectral_norm, labels, train=train) * features, -1)
+            logits += jnp.sum(
+                spectral(embed, self.spectral_norm, labels, train=train) * features, -1
+            )
         return logits, None
 
 

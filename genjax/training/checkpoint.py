@@ -82,7 +82,9 @@ class Checkpoints(contextlib.AbstractContextManager):
             return self._manager.restore(step, args=ocp.args.StandardRestore(_abstract(like)))
         except (ValueError, KeyError, FileNotFoundError) as error:
             first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise UserError(f"{self._folder / str(step)}: can not be restored: {first_line}") from error
+            raise UserError(
+                f"{self._folder / str(step)}: can not be restored: {first_line}"
+            ) from error
 
 
 def _abstract(state: TrainState) -> TrainState:

@@ -82,9 +82,7 @@ class Devices:
                 num = batch["index"].shape[0]
                 batch["position"] = jax.lax.axis_index(AXIS) * num + jnp.arange(num)
                 images = batch["image"].astype(jnp.float32) / 255
-                batch["image"] = augment(
-                    images, rng.stream(step_key, "augment"), batch["position"]
-                )
+                batch["image"] = augment(images, rng.stream(step_key, "augment"), batch["position"])
                 return model.train_step(state, batch, step_key)
 
             return jax.lax.scan(step, state, block)

@@ -1,0 +1,22 @@
+"""The article's GAN: generator 128-256-512-784, discriminator 512-256-128-1, leaky ReLU.
+
+python launch.py train --config=configs/article_gan.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str = "mnist_sample") -> ConfigDict:
+    dataset, test = common.parse(arg)
+    config = ConfigDict({"name": "article_gan", "seed": 0})
+    config.data = common.data(dataset)
+    config.model = common.gan_model()
+    config.generator = common.network("mlp", widths=(128, 256, 512))
+    config.discriminator = common.network("mlp", widths=(512, 256, 128))
+    config.optimizer = common.gan_optimizers(2e-4, b1=0.5)
+    config.training = common.training("200 epochs", 128, steps_per_call=50)
+    config.checkpoint = common.checkpoint("frechet_distance", "min")
+    config.evaluation = common.evaluation()
+    return common.shrink(config) if test else config

@@ -1,0 +1,23 @@
+"""The article's VAE: encoder 128-64-(20, 20), decoder 64-128-784, leaky ReLU.
+
+python launch.py train --config=configs/article_vae.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str = "mnist_sample") -> ConfigDict:
+    dataset, test = common.parse(arg)
+    config = ConfigDict({"name": "article_vae", "seed": 0})
+    config.data = common.data(dataset)
+    config.model = common.vae_model()
+    config.encoder = common.network("mlp", widths=(128, 64))
+    config.decoder = common.network("mlp", widths=(64, 128))
+    config.likelihood = ConfigDict({"name": "bernoulli"})
+    config.optimizer = common.optimizer(1e-3)
+    config.training = common.training("150 epochs", 128, steps_per_call=50)
+    config.checkpoint = common.checkpoint("elbo", "max")
+    config.evaluation = common.evaluation()
+    return common.shrink(config) if test else config

@@ -1,0 +1,23 @@
+"""A convolutional VAE that is given the label in both networks (Sohn et al. 2015).
+
+python launch.py train --config=configs/cvae.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str = "mnist_sample") -> ConfigDict:
+    dataset, test = common.parse(arg)
+    config = ConfigDict({"name": "cvae", "seed": 0})
+    config.data = common.data(dataset)
+    config.model = common.vae_model(kl_warmup="5 percent")
+    config.encoder = common.network("dcgan", "concat", width=32, normalization="batch")
+    config.decoder = common.network("dcgan", "concat", width=32, normalization="batch")
+    config.likelihood = ConfigDict({"name": "bernoulli"})
+    config.optimizer = common.optimizer(1e-3, schedule="cosine")
+    config.training = common.training("40 epochs", 100)
+    config.checkpoint = common.checkpoint("elbo", "max")
+    config.evaluation = common.evaluation()
+    return common.shrink(config) if test else config

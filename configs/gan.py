@@ -1,0 +1,22 @@
+"""DCGAN (Radford et al. 2016) with the non-saturating loss (Goodfellow et al. 2014).
+
+python launch.py train --config=configs/gan.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str = "mnist_sample") -> ConfigDict:
+    dataset, test = common.parse(arg)
+    config = ConfigDict({"name": "gan", "seed": 0})
+    config.data = common.data(dataset)
+    config.model = common.gan_model()
+    config.generator = common.network("dcgan", width=32, normalization="batch")
+    config.discriminator = common.network("dcgan", width=32, normalization="batch")
+    config.optimizer = common.gan_optimizers(2e-4, b1=0.5)
+    config.training = common.training("60 epochs", 64)
+    config.checkpoint = common.checkpoint("frechet_distance", "min")
+    config.evaluation = common.evaluation()
+    return common.shrink(config) if test else config
