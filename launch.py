@@ -40,7 +40,7 @@ OUT_FILE = (flags.DEFINE_string, "out", None, "PNG file. Default: in the run fol
 #: Command to (what it does, its flags).
 COMMANDS = {
     "train": (
-        "Train a model, score it, write its report. A run that was killed goes on where it stopped.",
+        "Train a model, score it, write its report; a run that was killed goes on where it stopped.",
         (
             (
                 config_flags.DEFINE_config_file,

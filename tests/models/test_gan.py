@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -15,6 +16,7 @@ from small_models import (
     discriminator,
     gan,
     generator,
+    initial,
     same,
 )
 
@@ -22,16 +24,29 @@ from genjax import rng
 from genjax.models.base import sample
 
 
-@functools.cache
-def plain_step():
-    """(state before, state after, metrics) of one step of the GAN without labels."""
+def assert_close(got, expected):
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    jax.tree.map(close, got, expected)
+
+
+class Plain:
+    """The GAN without labels before and after a step."""
+
     model = gan()
-    state = model.init(KEY, batch())
-    return model, state, *compiled(model)(state, batch(), KEY)
+    step = staticmethod(compiled(model))
+
+    def __init__(self):
+        self.before = initial(self.model)
+        self.after, self.metrics = self.step(self.before, batch(), KEY)
 
 
-def test_one_step_is_gradient_descent_on_goodfellows_two_losses_in_turn():
-    model, state, after, metrics = plain_step()
+@pytest.fixture(scope="module")
+def plain():
+    return Plain()
+
+
+def test_one_step_is_gradient_descent_on_goodfellows_two_losses_in_turn(plain):
+    model, state, after, metrics = plain.model, plain.before, plain.after, plain.metrics
     real = 2 * batch()["image"] - 1
 
     def latents(player):
@@ -56,32 +71,29 @@ def test_one_step_is_gradient_descent_on_goodfellows_two_losses_in_turn():
     new_d = descend(d, jax.grad(d_loss)(d))
     # The generator plays against the discriminator that has just moved.
     new_g = descend(g, jax.grad(g_loss)(g, new_d))
-    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
-    jax.tree.map(close, after.params, {"generator": new_g, "discriminator": new_d})
-    close(metrics["d_loss"], d_loss(d))
-    close(metrics["g_loss"], g_loss(g, new_d))
+    assert_close(after.params, {"generator": new_g, "discriminator": new_d})
+    assert_close(metrics["d_loss"], d_loss(d))
+    assert_close(metrics["g_loss"], g_loss(g, new_d))
     assert after.step == 1
 
 
-def test_average_forgets_the_start_at_first():
+def test_average_forgets_the_start_at_first(plain):
+    old, new = (state.params["generator"] for state in (plain.before, plain.after))
+    assert same(plain.before.ema["generator"]["params"], old)
     # The decay is min(ema_decay, (1 + step) / (10 + step)): a tenth at the first step.
-    model, state, after, _ = plain_step()
-    old, new = state.params["generator"], after.params["generator"]
-    np_close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
-    assert same(state.ema["generator"]["params"], old)
-    expected = jax.tree.map(lambda old, new: 0.1 * old + 0.9 * new, old, new)
-    jax.tree.map(np_close, after.ema["generator"]["params"], expected)
+    average = jax.tree.map(lambda old, new: 0.1 * old + 0.9 * new, old, new)
+    assert_close(plain.after.ema["generator"]["params"], average)
     # 2 / 11 at the second.
-    second, _ = compiled(model)(after, batch(), KEY)
-    expected = jax.tree.map(
-        lambda old, new: (2 * old + 9 * new) / 11, expected, second.params["generator"]
+    second, _ = plain.step(plain.after, batch(), KEY)
+    average = jax.tree.map(
+        lambda old, new: (2 * old + 9 * new) / 11, average, second.params["generator"]
     )
-    jax.tree.map(np_close, second.ema["generator"]["params"], expected)
+    assert_close(second.ema["generator"]["params"], average)
 
 
 @pytest.fixture(scope="module")
 def rich():
-    """(model, state before, after): Adam, three updates of D, batch norm in G, spectral norm in D."""
+    """(model, state before, after): three updates of D, which has spectral norm; batch norm in G."""
     model = gan(
         generator=generator(normalization="batch"),
         discriminator=discriminator(spectral_norm=True),
@@ -90,7 +102,7 @@ def rich():
         d_steps=3,
         ema_decay=0.05,
     )
-    state = model.init(KEY, batch())
+    state = initial(model)
     return model, state, compiled(model)(state, batch(9), KEY)[0]
 
 
@@ -103,23 +115,14 @@ def test_three_updates_of_the_discriminator_to_one_of_the_generator(rich):
 
 
 def test_average_holds_all_that_sampling_needs(rich):
-    model, before, after = rich
-    variables = {"params": after.params["generator"], **after.stats["generator"]}
+    _, before, after = rich
     assert not same(after.stats["generator"], before.stats["generator"])
+    variables = {"params": after.params["generator"], **after.stats["generator"]}
     # A decay below the first step's tenth holds from the start: a twentieth of the old.
-    np.testing.assert_allclose(
-        *(
-            np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)])
-            for tree in (
-                after.ema["generator"],
-                jax.tree.map(
-                    lambda old, new: 0.05 * old + 0.95 * new, before.ema["generator"], variables
-                ),
-            )
-        ),
-        rtol=1e-5,
-        atol=1e-7,
+    expected = jax.tree.map(
+        lambda old, new: 0.05 * old + 0.95 * new, before.ema["generator"], variables
     )
+    assert_close(after.ema["generator"], expected)
 
 
 def test_samples_come_from_the_average(rich):
@@ -143,76 +146,74 @@ def test_spectral_vectors_move_with_the_discriminator(rich):
 
 
 @pytest.mark.parametrize("still", ["generator", "discriminator"])
-def test_each_network_moves_by_its_own_optimizer_only(still):
+def test_each_network_moves_by_its_own_optimizer_only(plain, still):
     model = gan(**{f"{still[0]}_optimizer": optax.sgd(0.0)})
-    _, state, _, _ = plain_step()
-    after, _ = compiled(model)(state, batch(), KEY)
+    after, _ = compiled(model)(plain.before, batch(), KEY)
     for network in model.networks:
-        assert same(state.params[network], after.params[network]) == (network == still)
+        assert same(plain.before.params[network], after.params[network]) == (network == still)
 
 
-def test_each_update_of_the_discriminator_has_real_and_fake_images_of_its_own():
+def test_each_update_of_the_discriminator_has_real_and_fake_images_of_its_own(plain):
     # Two updates on two batches of three are two steps of one update each, on every other row,
     # while the generator stands still.
-    both = {"g_optimizer": optax.sgd(0.0)}
-    _, state, _, _ = plain_step()
-    rows = batch(6)
-    after, _ = compiled(gan(d_steps=2, **both))(state, rows, KEY)
-    one = compiled(gan(**both))
-    expected = state
+    model = gan(g_optimizer=optax.sgd(0.0))
+    one, both = compiled(model), compiled(dataclasses.replace(model, d_steps=2))
+    expected = plain.before
     for first in (0, 1):
-        every_other = {name: values[first::2] for name, values in rows.items()}
-        expected, _ = one(expected, every_other, KEY)
-    jax.tree.map(
-        functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6),
-        after.params["discriminator"],
-        expected.params["discriminator"],
-    )
+        rows = {name: values[first::2] for name, values in batch(6).items()}
+        expected, _ = one(expected, rows, KEY)
+    after, _ = both(plain.before, batch(6), KEY)
+    assert_close(after.params, expected.params)
 
 
-def test_penalty_enters_the_loss_with_its_weight():
-    _, state, free, _ = plain_step()
-    # A "penalty" of twice the mean logit of the real images moves the discriminator, by gradient
-    # descent, as far as its weight says.
-    price = lambda critic, real, *_: 2 * critic(real)
-    moved = []
-    for weight in (1.0, 3.0):
-        model = gan(penalty=price, penalty_weight=weight)
-        after, metrics = compiled(model)(state, batch(), KEY)
-        bias = lambda state: state.params["discriminator"]["Dense_0"]["bias"]
-        moved.append((bias(after) - bias(free)).item())
-        np.testing.assert_allclose(metrics["penalty"], 2 * metrics["d_real"], rtol=1e-5)
-    # The logit's derivative in its bias is 1; the learning rate is 0.1.
-    np.testing.assert_allclose(moved, [-0.1 * 2 * 1, -0.1 * 2 * 3], rtol=1e-4)
+def test_penalty_enters_the_loss_with_its_weight(plain):
+    # A "penalty" of twice the real images' logits moves the last bias, by gradient descent, as far
+    # as its weight says: the logit's derivative in it is 1, the learning rate 0.1.
+    model = gan(penalty=lambda critic, real, *_: 2 * critic(real), penalty_weight=3.0)
+    after, metrics = compiled(model)(plain.before, batch(), KEY)
+    bias = lambda state: state.params["discriminator"]["Dense_0"]["bias"]
+    np.testing.assert_allclose(bias(after) - bias(plain.after), [-0.1 * 3 * 2], rtol=1e-4)
+    np.testing.assert_allclose(metrics["penalty"], 2 * metrics["d_real"], rtol=1e-5)
 
 
-def test_auxiliary_classifier_learns_from_real_and_fake_and_teaches_the_generator():
+def test_auxiliary_classifier_learns_from_real_and_fake_images():
     model = conditional_gan("concat", "auxiliary", auxiliary_weight=2.0)
-    state = model.init(KEY, batch())
+    step, state = compiled(model), initial(model)
     flat = jax.tree.map(jnp.zeros_like, state.params["discriminator"]["classes"])
     params = state.params["discriminator"] | {"classes": flat}
     state = state.replace(params=state.params | {"discriminator": params})
-    after, metrics = compiled(model)(state, batch(), KEY)
+    after, metrics = step(state, batch(), KEY)
     # Flat class logits: the cross-entropy is log(classes), for real and fake alike.
     np.testing.assert_allclose(metrics["d_class_loss"], 2 * np.log(CLASSES), rtol=1e-5)
-    # Its gradient in a class's bias is the class's probability less its share of the labels, which
-    # take turns, so nothing; with labels of one class, (1/3 - 1) for it and 1/3 for the others.
-    bias = after.params["discriminator"]["classes"]["bias"]
-    np.testing.assert_allclose(bias, 0, atol=1e-6)
-    zeros = batch() | {"label": jnp.zeros(6, jnp.int32)}
-    bias = compiled(model)(state, zeros, KEY)[0].params["discriminator"]["classes"]["bias"]
+    # Its gradient in a class's bias is the class's probability less its share of the labels: none
+    # where labels take turns; where all are 0, 1/3 - 1 for that class and 1/3 for the others.
+    bias = lambda state: state.params["discriminator"]["classes"]["bias"]
+    np.testing.assert_allclose(bias(after), 0, atol=1e-6)
+    after, _ = step(state, batch() | {"label": jnp.zeros(6, jnp.int32)}, KEY)
     expected = -0.1 * 2.0 * 2 * np.array([1 / 3 - 1, 1 / 3, 1 / 3])
-    np.testing.assert_allclose(bias, expected, rtol=1e-4)
-    # The generator's own class loss, once the classifier has an opinion, is part of its step.
-    free = compiled(conditional_gan("concat", "auxiliary", auxiliary_weight=0.0))
-    opinion = compiled(model)(after, batch(), KEY)[0].params["generator"]
-    assert not same(opinion, free(after, batch(), KEY)[0].params["generator"])
+    np.testing.assert_allclose(bias(after), expected, rtol=1e-4)
+
+
+def test_auxiliary_classifier_teaches_the_generator():
+    # With a discriminator that stands still and gives the same logit for every image, only the
+    # class logits can move the generator.
+    model = conditional_gan("concat", "auxiliary", d_optimizer=optax.sgd(0.0))
+    state = initial(model)
+    head = jax.tree.map(jnp.zeros_like, state.params["discriminator"]["Dense_0"])
+    params = state.params["discriminator"] | {"Dense_0": head}
+    state = state.replace(params=state.params | {"discriminator": params})
+    step = compiled(model)
+    losses = []
+    for _ in range(20):
+        state, metrics = step(state, batch(), KEY)
+        losses.append(float(metrics["g_class_loss"]))
+    assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize("conditioning", ["concat", "batch_norm"])
 def test_generated_images_follow_the_label(conditioning):
     model = conditional_gan(conditioning)
-    state = model.init(KEY, batch())
+    state = initial(model)
     step = compiled(model)
     for _ in range(3):
         state, _ = step(state, batch(), KEY)
