@@ -5,7 +5,6 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
@@ -58,7 +57,7 @@ class Model(Protocol):
     def train_step(
         self, state: TrainState, batch: Batch, key: PRNGKey
     ) -> tuple[TrainState, Metrics]:
-        """One step on `batch`, which holds `image` [rows, ...] in [0, 1], `position` and `label`."""
+        """One step on `batch`: `image` [rows, ...] in [0, 1], `position` and, if any, `label`."""
 
     def inference_params(self, state: TrainState) -> PyTree:
         """The part of the state that the abilities below take as `params`."""
@@ -117,7 +116,7 @@ def require(model: Any, ability: type, asked_for: str) -> None:
 
 
 def sample_latents(model: Sampler, key: PRNGKey, positions: Positions) -> Latents:
-    """Standard normal latents; sample number `position` has its own, however samples are batched."""
+    """Standard normal latents; sample number `position` has its own, in whatever batch."""
     return rng.normal(key, positions, (model.latent_size,))
 
 

@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""The table of the shipped configs: trains each one that is not trained yet, and scores it.
+
+    python experiments/shipped_configs.py [--dataset=mnist_sample] [--runs=runs] [--only=vae,gan]
+
+Writes results/shipped_configs-DATA SET.md: scores of the last checkpoint on the test split, and the
+minutes from command to report where this call trained the run from the start.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+from absl import app, flags
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CONFIGS = (
+    "vae",
+    "cvae",
+    "gan",
+    "cgan",
+    "wgan_gp",
+    "sngan",
+    "article_vae",
+    "article_gan",
+    "article_cgan",
+)
+COLUMNS = {
+    "elbo": ("ELBO, nats", "{:.1f}"),
+    "psnr": ("PSNR, dB", "{:.1f}"),
+    "ssim": ("SSIM", "{:.3f}"),
+    "active_units": ("active units", "{:.0f}"),
+    "frechet_distance": ("Fréchet distance", "{:.1f}"),
+    "class_entropy": ("class entropy, nats", "{:.3f}"),
+    "label_accuracy": ("label accuracy", "{:.1%}"),
+}
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("dataset", "mnist_sample", "The data set, as in a config's argument.")
+flags.DEFINE_string("runs", "runs", "Where the run folders are, or are to be.")
+flags.DEFINE_list("only", list(CONFIGS), "These configs only.")
+flags.DEFINE_list("override", [], "Passed to every run, as config.data.data_dir=DIR.")
+
+
+def train(config: str, workdir: pathlib.Path) -> float | None:
+    """Trains to the end; the minutes that it took, or None if it had been begun before."""
+    begun, start = (workdir / "config.json").exists(), time.monotonic()
+    command = [
+        sys.executable,
+        str(ROOT / "launch.py"),
+        "train",
+        f"--config={ROOT / 'configs' / config}.py:{FLAGS.dataset}",
+        f"--workdir={workdir}",
+        *(f"--{text}" for text in FLAGS.override),
+    ]
+    subprocess.run(command, check=True)
+    return None if begun else (time.monotonic() - start) / 60
+
+
+def scores(workdir: pathlib.Path) -> dict[str, float]:
+    """The last checkpoint's scores on the test split."""
+    rows = map(json.loads, (workdir / "evals.jsonl").read_text(encoding="utf-8").splitlines())
+    return {
+        row["metric"]: row["value"]
+        for row in rows
+        if row["checkpoint"] == "last" and row["split"] == "test"
+    }
+
+
+def main(argv: list[str]) -> None:
+    """Trains, collects, writes."""
+    del argv
+    header = ["config", *(title for title, _ in COLUMNS.values()), "minutes"]
+    lines = [" | ".join(header), " | ".join("---" for _ in header)]
+    for config in FLAGS.only:
+        workdir = pathlib.Path(FLAGS.runs) / f"{config}-{FLAGS.dataset}"
+        minutes = train(config, workdir)
+        found = scores(workdir)
+        cells = [form.format(found[m]) if m in found else "" for m, (_, form) in COLUMNS.items()]
+        lines.append(" | ".join([f"`{config}`", *cells, f"{minutes:.1f}" if minutes else ""]))
+    table = "\n".join(f"| {line} |" for line in lines)
+    out = ROOT / "results" / f"shipped_configs-{FLAGS.dataset}.md"
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(table + "\n", encoding="utf-8")
+    print(f"\n{table}\n\n{out}")
+
+
+if __name__ == "__main__":
+    app.run(main)
