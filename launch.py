@@ -11,77 +11,123 @@
 Start here:
 
   python launch.py train --config=configs/vae.py
-  python launch.py train --config=configs/cgan.py:fashion_mnist --config.optimizer.generator.learning_rate=1e-4
+  python launch.py train --config=configs/cgan.py:fashion_mnist --config.training.batch_size=128
   python launch.py sample --workdir=runs/cgan-mnist_sample --labels=3,7 --num=20
 
-Run `python launch.py COMMAND --help` for a command's flags. Killed? Run the same command again: it
+`python launch.py COMMAND --help` lists a command's flags. Killed? Run the same command again: it
 goes on from the last checkpoint. A mistake in what you typed ends with one line and exit code 2.
 """
 
+import os
 import pathlib
 import re
+import runpy
 import sys
-from typing import Any
+import textwrap
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from absl import flags
-from ml_collections import config_flags
+from absl import flags, logging
+from ml_collections import ConfigDict, config_flags
 
 from genjax.errors import UserError, choose, did_you_mean
 
-FLAGS = flags.FLAGS
 
-#: The flags that commands share: name to (define, default, help).
-WORKDIR = (flags.DEFINE_string, "workdir", None, "The run folder.")
-LABELS = (flags.DEFINE_string, "labels", "", "Class numbers or names, as 3,7. Default: all.")
-SEED = (flags.DEFINE_integer, "seed", 0, "Another seed draws other latents.")
-SPLIT = (flags.DEFINE_string, "split", "test", "train, validation or test.")
-OUT_FILE = (flags.DEFINE_string, "out", None, "PNG file. Default: in the run folder's samples/.")
+class Flag(NamedTuple):
+    """A flag: what defines it (None: a line of help only), its name, what it takes, its help."""
 
-#: Command to (what it does, its flags).
+    define: Callable[..., Any] | None
+    name: str
+    takes: str
+    default: Any
+    help: str
+
+
+WORKDIR = Flag(flags.DEFINE_string, "workdir", "DIR", None, "The run folder, as train made it.")
+LABELS = Flag(
+    flags.DEFINE_string,
+    "labels",
+    "LIST",
+    "",
+    "Class numbers or names, taken in turn, as 3,7; for models with labels. Without it every class "
+    "in turn.",
+)
+SEED = Flag(flags.DEFINE_integer, "seed", "N", 0, "Another seed draws other latents.")
+SPLIT = Flag(flags.DEFINE_string, "split", "NAME", "test", "train, validation or test.")
+OUT_FILE = Flag(
+    flags.DEFINE_string, "out", "FILE.png", None, "Without it a file in the run folder's samples/."
+)
+#: `--config=FILE` and `--config.FIELD`, as arguments.
+CONFIG, FIELD = re.compile("--?config="), re.compile(r"--?(?:no)?config\.([\w.]+)")
+MISSING_CONFIG = "--config: is missing; for example --config=configs/vae.py"
+#: What a value should be, by the type of the default.
+TYPES = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
+class Command(NamedTuple):
+    """A command: what it does, and its flags."""
+
+    summary: str
+    flags: tuple[Flag, ...]
+
+
 COMMANDS = {
-    "train": (
-        "Train a model, score it, write its report; a run that was killed goes on where it stopped.",
+    "train": Command(
+        "Train a model, score it and write its report. A run that was killed goes on where it "
+        "stopped; one that is finished is left as it is.",
         (
-            (
-                config_flags.DEFINE_config_file,
+            Flag(
+                flags.DEFINE_string,
                 "config",
+                "FILE[:DATA SET[,test]]",
                 None,
-                "A file of configs/, behind a colon its arguments: FILE:DATA SET[,test]. Every "
-                "field can be set as --config.FIELD=VALUE.",
+                "A file of configs/. The data set is mnist_sample (the default), shapes, folder "
+                "(your own pictures, in --config.data.path) or any image set of TensorFlow "
+                "Datasets, as fashion_mnist. `,test` shrinks the run to a few seconds.",
             ),
-            (flags.DEFINE_string, "workdir", None, "Run folder. Default: runs/NAME-DATA SET."),
+            Flag(
+                None,
+                "config.FIELD",
+                "VALUE",
+                None,
+                "Sets a field of the config, as --config.training.duration='20 epochs'; a wrong "
+                "name is answered with the nearest right one.",
+            ),
+            WORKDIR._replace(help="The run folder. Without it runs/NAME-DATA SET."),
         ),
     ),
-    "evaluate": (
+    "evaluate": Command(
         "Score the last and the best checkpoint; rows go to evals.jsonl in the run folder.",
         (WORKDIR, SPLIT, SEED),
     ),
-    "sample": (
-        "Draw pictures: PNG files and one grid of them.",
+    "sample": Command(
+        "Draw pictures: PNG files, and one grid of them.",
         (
             WORKDIR,
-            (flags.DEFINE_integer, "num", 64, "How many."),
+            Flag(flags.DEFINE_integer, "num", "N", 64, "How many."),
             LABELS,
             SEED,
-            (flags.DEFINE_string, "out", None, "Folder. Default: in the run folder's samples/."),
+            OUT_FILE._replace(
+                takes="DIR", help="Without it a folder in the run folder's samples/."
+            ),
         ),
     ),
-    "reconstruct": (
+    "reconstruct": Command(
         "Put pictures of a split above what the model makes of them.",
-        (WORKDIR, (flags.DEFINE_integer, "num", 32, "How many."), SPLIT, OUT_FILE),
+        (WORKDIR, Flag(flags.DEFINE_integer, "num", "N", 32, "How many."), SPLIT, OUT_FILE),
     ),
-    "interpolate": (
+    "interpolate": Command(
         "Draw pictures on the way between two samples.",
         (
             WORKDIR,
-            (flags.DEFINE_integer, "num", 8, "How many rows."),
-            (flags.DEFINE_integer, "steps", 10, "Pictures to a row."),
+            Flag(flags.DEFINE_integer, "num", "N", 8, "How many rows."),
+            Flag(flags.DEFINE_integer, "steps", "N", 10, "Pictures to a row, both ends included."),
             LABELS,
             SEED,
             OUT_FILE,
         ),
     ),
-    "report": (
+    "report": Command(
         "Write report.html: config, curves, pictures, scores and environment in one file.",
         (WORKDIR,),
     ),
@@ -90,87 +136,140 @@ COMMANDS = {
 
 def main(argv: list[str]) -> int:
     """Runs `launch.py COMMAND FLAGS`; 0, or 2 after one line on what the user got wrong."""
-    command = argv[1] if len(argv) > 1 else "--help"
-    if command in ("--help", "-h", "help"):
-        print(__doc__)
+    name = argv[1] if len(argv) > 1 else "--help"
+    if name in ("--help", "-h", "help"):
+        print(__doc__.strip())
         return 0
     try:
-        summary, definitions = choose("launch.py", command, COMMANDS)
+        command = choose("launch.py: command", name, COMMANDS)
         if {"--help", "-h"} & set(argv[2:]):
-            print(f"launch.py {command}: {summary}\n")
-            for _, name, default, text in definitions:
-                print(f"  --{name}  {text}{f' Default: {default}.' if default else ''}")
-            return 0
-        _run(command, _parse(command, argv[2:]))
+            print(_help(name, command))
+        else:
+            _run(name, _parse(command, argv[2:]))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
 
 
-def _parse(command: str, arguments: list[str]) -> dict[str, Any]:
-    """The command's flags by name.
+def _help(name: str, command: Command) -> str:
+    lines = [f"python launch.py {name}", "", *textwrap.wrap(command.summary, 90), ""]
+    for flag in command.flags:
+        default = f" Default: {flag.default}." if flag.default not in (None, "") else ""
+        lines.append(f"  --{flag.name}={flag.takes}")
+        text = textwrap.wrap(flag.help + default, 84)
+        lines += textwrap.indent("\n".join(text), " " * 6).splitlines()
+    return "\n".join(lines)
+
+
+def _parse(command: Command, arguments: list[str]) -> dict[str, Any]:
+    """The values of the command's flags by name.
 
     Raises:
       UserError: a flag or a config field that is not there, or a value of the wrong type.
     """
-    for define, *definition in COMMANDS[command][1]:
-        define(*definition)
-    _check_config_fields(arguments)
+    values = flags.FlagValues()
+    names = [flag.name for flag in command.flags if flag.define]
+    for flag in command.flags:
+        if flag.define:
+            flag.define(flag.name, flag.default, flag.help, flag_values=values)
+    if "config" in names:
+        arguments = _define_config(arguments, values)
     try:
-        rest = FLAGS([command, *arguments])
+        rest = values(["launch.py", *arguments])
+    except flags.UnrecognizedFlagError as error:
+        near = did_you_mean(f"--{error.flagname}", [f"--{name}" for name in names])
+        raise UserError(f"--{error.flagname}: no such flag{near}") from error
+    except flags.IllegalFlagValueError as error:
+        raise UserError(_wrong_type(str(error), values)) from error
     except flags.Error as error:
-        raise UserError(" ".join(str(error).split())) from error
+        raise UserError(str(error)) from error
     if len(rest) > 1:
         raise UserError(f"{rest[1]!r}: is no flag; flags are written --name=value")
-    return {name: FLAGS[name].value for _, name, *_ in COMMANDS[command][1]}
+    return {name: values[name].value for name in names}
 
 
-def _check_config_fields(arguments: list[str]) -> None:
-    """Says which config file or field is wrong; ml_collections itself names neither."""
-    named = [text for text in arguments if re.match("--?config=", text)]
-    if not named:
-        return
-    alone = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=alone)
-    path = named[-1].partition("=")[2]
-    try:
-        alone(["launch.py", named[-1]])
-        fields = alone.config.to_dict()
-    except FileNotFoundError as error:
+def _wrong_type(message: str, values: flags.FlagValues) -> str:
+    """Says of absl's `flag --name=value: ...` what the value should be."""
+    match = re.match(r"flag --([\w.]+)=(.*?): ", message, re.DOTALL)
+    kind = TYPES.get(type(values[match[1]].default)) if match else None
+    return f"--{match[1]}: {match[2]!r} is not {kind}" if kind else message
+
+
+def _define_config(arguments: list[str], values: flags.FlagValues) -> list[str]:
+    """Loads what --config names and defines a flag for each of its fields that is set.
+
+    Returns:
+      The arguments without --config itself.
+
+    Raises:
+      UserError: naming the file or the field that is wrong, and the nearest right one.
+    """
+    joined = re.sub(r"(^|\0)(--?config)\0", r"\1\2=", "\0".join(arguments))  # --config FILE
+    arguments = joined.split("\0") if joined else []
+    files = [text.partition("=")[2] for text in arguments if CONFIG.match(text)]
+    if not files:
+        if any(FIELD.match(text) for text in arguments):
+            raise UserError(MISSING_CONFIG)
+        return arguments
+    config = _load_config(files[-1])
+    rest = [text for text in arguments if not CONFIG.match(text)]
+    for text in rest:
+        if match := FIELD.match(text):
+            _check_field(match[1].split("."), config.to_dict())
+    delattr(values, "config")
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=rest)
+    return rest
+
+
+def _load_config(text: str) -> ConfigDict:
+    """The config of `FILE` or `FILE:argument`."""
+    path, _, argument = text.partition(":")
+    if not pathlib.Path(path).is_file():
         near = did_you_mean(path, map(str, pathlib.Path("configs").glob("*.py")))
-        raise UserError(f"--config: no such file {path.partition(':')[0]!r}{near}") from error
-    except Exception as error:  # whatever the config file raises
-        raise UserError(f"--config: {path}: {' '.join(str(error).split())}") from error
-    for text in arguments:
-        if match := re.match(r"--?(?:no)?config\.([\w.]+)", text):
-            here, path = fields, match[1].split(".")
-            for depth, name in enumerate(path):
-                if not isinstance(here, dict) or name not in here:
-                    choices = here if isinstance(here, dict) else ()
-                    where = ".".join(path[: depth + 1])
-                    raise UserError(f"--config.{where}: no such field{did_you_mean(name, choices)}")
-                here = here[name]
+        raise UserError(f"--config: no such file {path!r}{near}")
+    try:
+        get_config = runpy.run_path(path)["get_config"]
+        return get_config(argument) if argument else get_config()
+    except KeyError as error:
+        raise UserError(f"--config: {path} is no config: it has no {error}") from error
+    except Exception as error:  # whatever the file raises
+        raise UserError(f"--config: {text}: {error}") from error
 
 
-def _run(command: str, values: dict[str, Any]) -> None:
+def _check_field(path: list[str], fields: Any) -> None:
+    for depth, name in enumerate(path, 1):
+        choices = fields if isinstance(fields, dict) else ()
+        if name not in choices:
+            where = ".".join(path[:depth])
+            raise UserError(f"--config.{where}: no such field{did_you_mean(name, choices)}")
+        fields = fields[name]
+    if isinstance(fields, dict):
+        where = ".".join(path)
+        fields = ", ".join(f"--config.{where}.{name}" for name in sorted(fields))
+        raise UserError(f"--config.{where}: is a section; set its fields: {fields}")
+
+
+def _run(name: str, values: dict[str, Any]) -> None:
     """Calls the command's function with its flags."""
-    from genjax import commands
-
     workdir = values.pop("workdir")
-    if command == "train":
-        if values["config"] is None:
-            raise UserError("--config: is missing; for example --config=configs/vae.py")
+    if name == "train" and not values["config"]:
+        raise UserError(MISSING_CONFIG)
+    if name != "train" and not workdir:
+        raise UserError("--workdir: is missing; name a run folder, as runs/vae-mnist_sample")
+    logging.set_verbosity(logging.ERROR)  # what Orbax and TensorFlow have to say is not for users
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from genjax import commands  # JAX starts here: --help and typing errors do not wait for it
+
+    if name == "train":
         config = values["config"].to_dict()
         data = config["data"]
-        name = f"{config['name']}-{data.get('dataset', data['name']).replace('/', '_')}"
-        commands.train(config, pathlib.Path(workdir or f"runs/{name}"))
+        run = f"{config['name']}-{data.get('dataset', data['name']).replace('/', '_')}"
+        commands.train(config, pathlib.Path(workdir or f"runs/{run}"))
         return
-    if workdir is None:
-        raise UserError("--workdir: is missing; name a run folder, as runs/vae-mnist_sample")
     if values.get("out"):
         values["out"] = pathlib.Path(values["out"])
-    getattr(commands, command)(pathlib.Path(workdir), **values)
+    getattr(commands, name)(pathlib.Path(workdir), **values)
 
 
 if __name__ == "__main__":

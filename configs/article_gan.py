@@ -16,7 +16,7 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     config.generator = common.network("mlp", widths=(128, 256, 512))
     config.discriminator = common.network("mlp", widths=(512, 256, 128))
     config.optimizer = common.gan_optimizers(2e-4, b1=0.5)
-    config.training = common.training("200 epochs", 128, steps_per_call=50)
+    config.training = common.training(common.epochs(dataset, 200), 128, steps_per_call=50)
     config.checkpoint = common.checkpoint("frechet_distance", "min")
     config.evaluation = common.evaluation()
     return common.shrink(config) if test else config

@@ -17,7 +17,7 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     config.decoder = common.network("mlp", widths=(64, 128))
     config.likelihood = ConfigDict({"name": "bernoulli"})
     config.optimizer = common.optimizer(1e-3)
-    config.training = common.training("150 epochs", 128, steps_per_call=50)
+    config.training = common.training(common.epochs(dataset, 150), 128, steps_per_call=50)
     config.checkpoint = common.checkpoint("elbo", "max")
     config.evaluation = common.evaluation()
     return common.shrink(config) if test else config

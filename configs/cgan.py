@@ -15,8 +15,8 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     config.model = common.gan_model(loss="hinge")
     config.generator = common.network("dcgan", "batch_norm", width=32, normalization="batch")
     config.discriminator = common.network("dcgan", "projection", width=32, spectral_norm=True)
-    config.optimizer = common.gan_optimizers(2e-4, b1=0.5)
-    config.training = common.training("60 epochs", 64)
+    config.optimizer = common.gan_optimizers(4e-4, 8e-4, b1=0.5)
+    config.training = common.training(common.epochs(dataset, 70), 64)
     config.checkpoint = common.checkpoint("frechet_distance", "min")
     config.evaluation = common.evaluation()
     return common.shrink(config) if test else config

@@ -50,6 +50,11 @@ def data(dataset: str, **overrides) -> ConfigDict:
     return ConfigDict(section)
 
 
+def epochs(dataset: str, on_mnist_sample: int) -> str:
+    """A duration; larger sets need fewer epochs."""
+    return f"{on_mnist_sample if dataset == 'mnist_sample' else on_mnist_sample // 4} epochs"
+
+
 def network(name: str, conditioning: str = "none", **overrides) -> ConfigDict:
     """A section for one network: `mlp` takes `widths`, `dcgan` and `resnet` take `width`."""
     section = {

@@ -1,4 +1,4 @@
-"""DCGAN (Radford et al. 2016) with the non-saturating loss (Goodfellow et al. 2014).
+"""DCGAN (Radford et al. 2016), non-saturating loss, spectral normalisation in the discriminator.
 
 python launch.py train --config=configs/gan.py
 """
@@ -14,9 +14,9 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     config.data = common.data(dataset)
     config.model = common.gan_model()
     config.generator = common.network("dcgan", width=32, normalization="batch")
-    config.discriminator = common.network("dcgan", width=32, normalization="batch")
-    config.optimizer = common.gan_optimizers(2e-4, b1=0.5)
-    config.training = common.training("60 epochs", 64)
+    config.discriminator = common.network("dcgan", width=32, spectral_norm=True)
+    config.optimizer = common.gan_optimizers(1e-3, b1=0.5)
+    config.training = common.training(common.epochs(dataset, 80), 32)
     config.checkpoint = common.checkpoint("frechet_distance", "min")
     config.evaluation = common.evaluation()
     return common.shrink(config) if test else config

@@ -1,39 +1,37 @@
 """The commands of launch.py, as functions of plain values and a run folder."""
 
-import contextlib
 import dataclasses
-import datetime
-import hashlib
-import json
-import os
+import itertools
 import pathlib
-import platform
 import re
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import flax
 import jax
-import jaxlib
 import numpy as np
-import optax
-import orbax.checkpoint
 from rich.console import Console
 from rich.table import Table
 
-import genjax
 from genjax import factory, rng
 from genjax.data.readers import evaluation_batches, prefetch
-from genjax.errors import UserError, did_you_mean
+from genjax.errors import UserError, choose, did_you_mean
 from genjax.evaluation.extractors import ClassifierExtractor
-from genjax.evaluation.rows import Evaluator, Score, append_rows
-from genjax.evaluation.sampling import balanced_labels, draw
+from genjax.evaluation.rows import Evaluator, Score, append_rows, read_rows
+from genjax.evaluation.sampling import balanced_labels, draw, slerp
 from genjax.factory import Experiment
-from genjax.models.base import LabelReader, Reconstructor, Sampler, TrainState, require
+from genjax.fields import COUNT, SEED, check_number, errors_within
+from genjax.models.base import Reconstructor, Sampler, TrainState, require
 from genjax.report import grids
 from genjax.report.html import write_report
+from genjax.run_folder import (
+    check_writable,
+    claim,
+    code_version,
+    config_hash,
+    environment,
+    read_config,
+    write_json,
+)
 from genjax.training import loop
 from genjax.training.checkpoint import Checkpoints
 from genjax.training.writers import MetricsWriter, Progress
@@ -49,36 +47,44 @@ GRID = 64  # pictures in a grid of samples or reconstructions
 def train(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
     """Trains what `config` describes in `workdir`, goes on where it stopped, scores and reports."""
     experiment = factory.build(config)
-    _claim(workdir, config)
-    judge = _judge(experiment, workdir)
-    evaluators = experiment.evaluators("validation", judge)
-    _write_json(workdir / "config.json", config)
-    _write_json(workdir / "environment.json", _environment())
-
-    with _checkpoints(experiment, workdir) as checkpoints:
-        state = experiment.init_state()
-        if steps := checkpoints.steps():
-            state = checkpoints.restore(steps["last"], state)
-        start, cadence = int(state.step), experiment.cadence
+    experiment.check_batch_size()
+    claim(workdir, config)
+    cadence, judge = experiment.cadence, None
+    with Checkpoints(workdir, **experiment.config["checkpoint"]) as checkpoints:
+        start = checkpoints.steps().get("last", 0)
         if start < cadence.total_steps:
+            judge = _judge(experiment, workdir)
+            write_json(workdir / "config.json", config)
+            write_json(workdir / "environment.json", environment())
             where = f"from step {start} " if start else ""
             CONSOLE.print(f"training {where}to step {cadence.total_steps} in {workdir}")
-            _train(experiment, state, start, evaluators, workdir, checkpoints)
-    evaluate(workdir, experiment=experiment, judge=judge)
+            _train(experiment, checkpoints, judge, workdir)
+        steps = checkpoints.steps()
+    rows = _rows_of(experiment, workdir, steps)
+    if start == cadence.total_steps and rows:
+        CONSOLE.print(f"{workdir} is trained and scored already")
+        _report(workdir, rows, "test")
+    else:
+        _evaluate(experiment, workdir, "test", 0, judge)
 
 
 def _train(
     experiment: Experiment,
-    state: TrainState,
-    start: int,
-    evaluators: Sequence[Evaluator],
-    workdir: pathlib.Path,
     checkpoints: Checkpoints,
+    judge: ClassifierExtractor | None,
+    workdir: pathlib.Path,
 ) -> None:
+    """Trains from the last checkpoint, or from step 0, to the end."""
     cadence, devices, reader = experiment.cadence, experiment.devices, experiment.reader
+    evaluators = experiment.evaluators("validation", judge)
     compiled = devices.compile(experiment.model, reader.fetch, experiment.augment)
     store = devices.replicate(reader.store)
     key = devices.replicate(jax.random.key(experiment.config["seed"]))
+    start = checkpoints.steps().get("last", 0)
+    if start:
+        state = checkpoints.restore(start, experiment.state_shape)
+    else:
+        state = experiment.init_state()
     num_blocks = (cadence.total_steps - start) // cadence.steps_per_call
     blocks = reader.blocks(start, num_blocks, cadence.steps_per_call)
     with MetricsWriter(workdir, start or -1) as writer, Progress(cadence.total_steps) as progress:
@@ -138,41 +144,65 @@ def _reconstruct(experiment: Experiment, params: PyTree, batch: Mapping[str, Any
 # --- evaluate ------------------------------------------------------------------------------------
 
 
-def evaluate(
-    workdir: pathlib.Path,
-    split: str = "test",
-    seed: int = 0,
-    experiment: Experiment | None = None,
-    judge: ClassifierExtractor | None = None,
-) -> None:
+def evaluate(workdir: pathlib.Path, split: str, seed: int) -> None:
     """Scores the last and the best checkpoint on `split`; appends rows to evals.jsonl; reports.
 
     Rows that are there already are not written twice.
     """
-    experiment = experiment or load(workdir)
-    judge = judge or _judge(experiment, workdir)
-    evaluators = experiment.evaluators(split, judge)
-    rows = []
+    choose("--split", split, dict.fromkeys(factory.SPLITS))
+    check_number("--seed", seed, SEED)
+    experiment = load(workdir)
+    check_writable("--workdir", workdir)
+    _evaluate(experiment, workdir, split, seed, None)
+
+
+def _evaluate(
+    experiment: Experiment,
+    workdir: pathlib.Path,
+    split: str,
+    seed: int,
+    judge: ClassifierExtractor | None,
+) -> None:
     with _checkpoints(experiment, workdir) as checkpoints:
         steps = _steps(checkpoints, workdir)
-        for name, step in steps.items():
-            params = _inference_params(
-                experiment, checkpoints.restore(step, experiment.init_state())
-            )
-            provenance = {
-                "split": split,
-                "checkpoint": name,
-                "step": step,
-                "seed": seed,
-                "dtype": experiment.config["training"]["dtype"],
-                "config_hash": config_hash(experiment.config),
-                "code_version": _code_version(),
-            }
-            scores = _score(experiment, params, evaluators, seed)
-            rows += [{**dataclasses.asdict(score), **provenance} for score in scores]
+        evaluators = experiment.evaluators(split, judge or _judge(experiment, workdir))
+        scores = {}
+        for step in set(steps.values()):
+            state = checkpoints.restore(step, experiment.state_shape)
+            params = _inference_params(experiment, state)
+            scores[step] = _score(experiment, params, evaluators, seed)
+    rows = [
+        {
+            **dataclasses.asdict(score),
+            "split": split,
+            "checkpoint": name,
+            "step": step,
+            "seed": seed,
+            "dtype": experiment.config["training"]["dtype"],
+            "config_hash": config_hash(experiment.config),
+            "code_version": code_version(),
+        }
+        for name, step in steps.items()
+        for score in scores[step]
+    ]
     append_rows(workdir / "evals.jsonl", rows)
-    _print_table(rows, split)
-    CONSOLE.print(f"report: {write_report(workdir)}")
+    _report(workdir, rows, split)
+
+
+def _rows_of(
+    experiment: Experiment, workdir: pathlib.Path, steps: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """The rows of `evals.jsonl` for these checkpoints on the test split; none if one is missing."""
+    wanted = {"split": "test", "seed": 0, "config_hash": config_hash(experiment.config)}
+    rows = [
+        row
+        for row in read_rows(workdir / "evals.jsonl")
+        if steps.get(row.get("checkpoint")) == row.get("step")
+        and all(row.get(name) == value for name, value in wanted.items())
+    ]
+    found = {(row["metric"], row["checkpoint"]) for row in rows}
+    complete = found >= set(itertools.product(experiment.metrics(), steps))
+    return rows if complete else []
 
 
 def _score(
@@ -182,41 +212,39 @@ def _score(
     return [score for evaluator in evaluators for score in evaluator(experiment.model, params, key)]
 
 
-def _print_table(rows: Sequence[Mapping[str, Any]], split: str) -> None:
-    names = list(dict.fromkeys(row["checkpoint"] for row in rows))
+def _report(workdir: pathlib.Path, rows: Sequence[Mapping[str, Any]], split: str) -> None:
+    """Prints the rows as a table, a column for each checkpoint, and writes the report."""
     steps = {row["checkpoint"]: row["step"] for row in rows}
-    table = Table("metric", *(f"{name} (step {steps[name]})" for name in names), "unit")
-    for metric in dict.fromkeys(row["metric"] for row in rows):
-        cells = {row["checkpoint"]: row for row in rows if row["metric"] == metric}
-        values = [f"{cells[name]['value']:.4f}" for name in names]
-        table.add_row(metric, *values, next(iter(cells.values()))["unit"])
-    CONSOLE.print(f"scores on the {split} split:")
-    CONSOLE.print(table)
+    table = Table("metric", *(f"{name} (step {step})" for name, step in steps.items()), "unit")
+    values = {(row["metric"], row["checkpoint"]): row["value"] for row in rows}
+    for metric, unit in {row["metric"]: row["unit"] for row in rows}.items():
+        table.add_row(metric, *(f"{values[metric, name]:.4f}" for name in steps), unit)
+    if rows:
+        CONSOLE.print(f"scores on the {split} split:")
+        CONSOLE.print(table)
+    CONSOLE.print(f"report: {write_report(workdir)}")
 
 
 def _judge(experiment: Experiment, workdir: pathlib.Path) -> ClassifierExtractor | None:
     """The classifier that judges samples: an ordinary run beside this one, trained when missing."""
-    config = factory.judge_config(experiment.config)
-    if config is None or not isinstance(experiment.model, Sampler) or not experiment.class_names:
+    judge = experiment.judge
+    if judge is None:
         return None
-    folder = workdir.absolute().parent / f"{config['name']}-{config_hash(config)[:8]}"
-    judge = factory.build(config)
-    if _finished_step(judge, folder) is None:
-        CONSOLE.print("the classifier that judges samples is not trained yet: training it first")
-        train(config, folder)
+    name = f"{judge.config['name']}-{config_hash(judge.config)[:8]}"
+    folder = workdir.absolute().parent / name
+    if _last_step(judge, folder) != judge.cadence.total_steps:
+        with errors_within("evaluation.classifier"):
+            judge.check_batch_size()
+            CONSOLE.print("first comes the classifier that will judge samples, once for all runs")
+            train(judge.config, folder)
     with _checkpoints(judge, folder) as checkpoints:
-        state = checkpoints.restore(_steps(checkpoints, folder)["last"], judge.init_state())
-    params = _inference_params(judge, state)
-    require(judge.model, LabelReader, "evaluation.classifier")
-    return ClassifierExtractor(judge.model, params, len(judge.class_names))
+        state = checkpoints.restore(_steps(checkpoints, folder)["last"], judge.state_shape)
+    return ClassifierExtractor(judge.model, _inference_params(judge, state), len(judge.class_names))
 
 
-def _finished_step(experiment: Experiment, workdir: pathlib.Path) -> int | None:
-    if not (workdir / "checkpoints").is_dir():
-        return None
+def _last_step(experiment: Experiment, workdir: pathlib.Path) -> int:
     with _checkpoints(experiment, workdir) as checkpoints:
-        last = checkpoints.steps().get("last")
-    return last if last == experiment.cadence.total_steps else None
+        return checkpoints.steps().get("last", 0)
 
 
 # --- using a run ---------------------------------------------------------------------------------
@@ -229,12 +257,14 @@ def sample(
 
     `labels`: numbers or class names, comma-separated, used in turn; empty for every class in turn.
     """
-    factory.positive("--num", num)
+    check_number("--num", num, COUNT)
+    check_number("--seed", seed, SEED)
     experiment, params, step = _restore(workdir, Sampler, "sample")
     model = experiment.model
     asked = _labels(experiment, labels, num)
-    out = out or workdir / "samples" / f"step_{step:08d}_seed_{seed}"
-    _check_writable(out)
+    suffix = f"_labels_{_file_name(labels)}" if labels else ""
+    out = out or workdir / "samples" / f"step_{step:08d}_seed_{seed}{suffix}"
+    check_writable("--out", out)
     images = []
     for batch in draw(model, params, rng.key(seed, "sample"), num, asked):
         for image in batch:
@@ -249,9 +279,9 @@ def sample(
 
 def reconstruct(workdir: pathlib.Path, num: int, split: str, out: pathlib.Path | None) -> None:
     """Writes originals of `split` above their reconstructions as one PNG file."""
-    factory.positive("--num", num)
+    check_number("--num", num, COUNT)
+    choose("--split", split, dict.fromkeys(factory.SPLITS))
     experiment, params, step = _restore(workdir, Reconstructor, "reconstruct")
-    factory.choose("--split", split, experiment.sources)
     batch = _first_batch(experiment, split, num)
     out = out or workdir / "samples" / f"step_{step:08d}_{split}_reconstructions.png"
     _check_png(out)
@@ -267,9 +297,10 @@ def interpolate(
     The way is the great circle (White 2016): on a straight line between two normal latents the
     middle would be shorter than any latent that the model knows.
     """
-    factory.positive("--num", num)
+    check_number("--num", num, COUNT)
+    check_number("--seed", seed, SEED)
     if steps < 2:
-        raise UserError(f"--steps: {steps} is too few; at least 2")
+        raise UserError(f"--steps: {steps} is too few; at least 2, the two ends")
     experiment, params, step = _restore(workdir, Sampler, "interpolate")
     model = experiment.model
     asked = _labels(experiment, labels, num)
@@ -285,20 +316,10 @@ def interpolate(
     CONSOLE.print(f"{num} interpolations of {steps} steps: {out}")
 
 
-def slerp(start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
-    """Spherical interpolation of rows [num, latent]: [num, steps, latent], both ends included."""
-    unit = lambda rows: rows / np.linalg.norm(rows, axis=-1, keepdims=True)
-    cosine = np.clip((unit(start) * unit(end)).sum(-1), -1, 1)
-    angle = np.maximum(np.arccos(cosine), 1e-6)[:, None, None]
-    at = np.linspace(0, 1, steps)[None, :, None]
-    return (np.sin((1 - at) * angle) * start[:, None] + np.sin(at * angle) * end[:, None]) / np.sin(
-        angle
-    )
-
-
 def report(workdir: pathlib.Path) -> None:
     """Writes report.html of the run folder."""
-    _config(workdir)
+    read_config(workdir)
+    check_writable("--workdir", workdir)
     CONSOLE.print(f"report: {write_report(workdir)}")
 
 
@@ -307,7 +328,7 @@ def _restore(workdir: pathlib.Path, ability: type, command: str) -> tuple[Experi
     require(experiment.model, ability, command)
     with _checkpoints(experiment, workdir) as checkpoints:
         step = _steps(checkpoints, workdir)["last"]
-        state = checkpoints.restore(step, experiment.init_state())
+        state = checkpoints.restore(step, experiment.state_shape)
     return experiment, _inference_params(experiment, state), step
 
 
@@ -337,55 +358,11 @@ def _labels(experiment: Experiment, asked: str, num: int) -> np.ndarray | None:
 
 def load(workdir: pathlib.Path) -> Experiment:
     """The experiment of a run folder, from its config.json."""
-    return factory.build(_config(workdir))
-
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    """SHA-256 of the config as JSON with sorted keys."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
-
-
-def _config(workdir: pathlib.Path) -> dict[str, Any]:
-    path = workdir / "config.json"
-    if not path.is_file():
-        runs = [str(found.parent) for found in workdir.parent.glob("*/config.json")]
-        raise UserError(f"--workdir: {workdir} is no run folder{did_you_mean(str(workdir), runs)}")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: is not valid JSON: {error}") from error
-
-
-def _claim(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
-    """Raises a UserError unless `workdir` is free or belongs to this very config."""
-    if (workdir / "config.json").is_file():
-        old, new = _flat(_config(workdir)), _flat(json.loads(json.dumps(config)))
-        differing = [
-            f"{name} ({old.get(name, 'missing')} there, {new.get(name, 'missing')} here)"
-            for name in sorted(old.keys() | new.keys())
-            if old.get(name) != new.get(name)
-        ]
-        if differing:
-            more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
-            raise UserError(
-                f"--workdir: {workdir} belongs to another config, which differs in "
-                f"{', '.join(differing[:5])}{more}; choose another --workdir"
-            )
-    elif workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-        raise UserError(f"--workdir: {workdir} is there already and is no run folder")
-
-
-def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(config, Mapping):
-        return {prefix: config}
-    flat = {}
-    for name, value in config.items():
-        flat |= _flat(value, f"{prefix}.{name}" if prefix else name)
-    return flat
+    return factory.build(read_config(workdir))
 
 
 def _checkpoints(experiment: Experiment, workdir: pathlib.Path) -> Checkpoints:
-    return Checkpoints(workdir, **experiment.config["checkpoint"])
+    return Checkpoints(workdir, **experiment.config["checkpoint"], read_only=True)
 
 
 def _steps(checkpoints: Checkpoints, workdir: pathlib.Path) -> dict[str, int]:
@@ -399,57 +376,10 @@ def _inference_params(experiment: Experiment, state: TrainState) -> PyTree:
     return jax.device_put(experiment.model.inference_params(state), jax.local_devices()[0])
 
 
-def _write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def _environment() -> dict[str, Any]:
-    return {
-        "genjax": genjax.__version__,
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
-        "flax": flax.__version__,
-        "optax": optax.__version__,
-        "orbax-checkpoint": orbax.checkpoint.__version__,
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.local_devices()],
-        "git_revision": _code_version(),
-        "command": " ".join(sys.argv),
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _code_version() -> str:
-    """The version, and the git revision where genjax runs from a checkout."""
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=pathlib.Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return f"{genjax.__version__}+{described.stdout.strip()}"
-    return genjax.__version__
-
-
-def _check_writable(folder: pathlib.Path) -> None:
-    existing: Iterator[pathlib.Path] = (p for p in (folder, *folder.parents) if p.exists())
-    nearest = next(existing)
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise UserError(f"--out: can not write to {folder}")
-
-
 def _check_png(path: pathlib.Path) -> None:
     if path.suffix.lower() != ".png":
         raise UserError(f"--out: {path} is no PNG file; try {path.with_suffix('.png')}")
-    _check_writable(path.parent)
+    check_writable("--out", path.parent)
 
 
 def _file_name(class_name: str) -> str:

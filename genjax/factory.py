@@ -1,19 +1,19 @@
 """From a config to objects: the one module that knows how a config is laid out.
 
 Every table here is the list of what a config may name; a new model, network, data set or metric is
-one file and one entry. A section of a config becomes the arguments of what it names, so that a field
-that nothing reads is an error.
+one file and one entry. A section of a config becomes the arguments of what it names, so that a
+field that nothing reads is an error.
 """
 
 import dataclasses
 import functools
 import importlib
-import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from genjax import rng, schedule
@@ -21,7 +21,7 @@ from genjax.data.base import SPLITS, Source
 from genjax.data.plan import Plan
 from genjax.data.readers import READERS, Resident, Stream
 from genjax.data.transforms import AUGMENTATIONS
-from genjax.errors import UserError, choose, did_you_mean
+from genjax.errors import UserError, choose
 from genjax.evaluation.evaluators import (
     AccuracyEvaluator,
     BoundEvaluator,
@@ -30,6 +30,7 @@ from genjax.evaluation.evaluators import (
 )
 from genjax.evaluation.extractors import ClassifierExtractor
 from genjax.evaluation.rows import Evaluator
+from genjax.fields import Section, check_numbers, construct, errors_within
 from genjax.losses.adversarial import ADVERSARIAL_LOSSES
 from genjax.losses.likelihoods import LIKELIHOODS
 from genjax.losses.penalties import PENALTIES
@@ -40,6 +41,7 @@ from genjax.models.base import (
     Reconstructor,
     Sampler,
     TrainState,
+    require,
 )
 from genjax.models.classifier import Classifier
 from genjax.models.gan import GAN
@@ -74,38 +76,15 @@ CONDITIONING = {
     "discriminator": ("none", "concat", "projection", "auxiliary"),
 }
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
-Section = Mapping[str, Any]
-
-
-def construct(function: Callable, section: Section, where: str, **context: Any) -> Any:
-    """`function` called with the fields of `section` and with that part of `context` it takes.
-
-    The field `name`, which chose the function, is not passed.
-
-    Raises:
-      UserError: a field that `function` does not take, or one that it needs and is not there.
-    """
-    parameters = inspect.signature(function).parameters
-    # Flax adds `parent` and `name` to every module.
-    fields = {name: value for name, value in section.items() if name != "name"}
-    takes = [name for name in parameters if name not in {*context, "parent", "name"}]
-    for name in fields:
-        if name not in takes:
-            kind = section.get("name", function.__name__)
-            raise UserError(
-                f"{where}.{name}: no such field for {kind!r}{did_you_mean(name, takes)}"
-            )
-    for name in takes:
-        if name not in fields and parameters[name].default is inspect.Parameter.empty:
-            raise UserError(f"{where}.{name}: is missing")
-    return function(**fields, **{k: v for k, v in context.items() if k in parameters})
-
-
-def positive(where: str, value: float) -> None:
-    """Raises a UserError naming the field `where` if `value` is not above 0."""
-    if not value > 0:
-        raise UserError(f"{where}: {value} is not positive")
+#: What measures a model, by the ability that it has to have.
+EVALUATORS = {
+    Reconstructor: ReconstructionEvaluator,
+    LikelihoodModel: BoundEvaluator,
+    Sampler: SampleEvaluator,
+    LabelReader: AccuracyEvaluator,
+}
+#: Steps are counted in int32.
+MAX_STEPS = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,8 +99,8 @@ class Experiment:
         data = self.config["data"]
         module, function = choose("data.name", data["name"], DATA_SETS).split(":")
         function = getattr(importlib.import_module(module), function)
-        fields = {k: v for k, v in data.items() if k not in ("reader", "augment")}
-        return {split: construct(function, fields, "data", split=split) for split in SPLITS}
+        fields = data.without("reader", "augment")
+        return {split: construct(function, fields, split=split) for split in SPLITS}
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -130,16 +109,27 @@ class Experiment:
 
     @functools.cached_property
     def model(self) -> Model:
-        """The model, checked to fit the data set's images."""
+        """The model."""
         name = self.config["model"]["name"]
-        model = choose("model.name", name, MODELS).build(self)
-        jax.eval_shape(lambda: model.init(jax.random.key(0), self._example_batch()))
-        return model
+        return choose("model.name", name, MODELS).build(self)
 
     def init_state(self) -> TrainState:
         """The state before the first step, on all devices."""
         state = self.model.init(rng.key(self.config["seed"], "init"), self._example_batch())
         return self.devices.replicate(state)
+
+    @functools.cached_property
+    def state_shape(self) -> TrainState:
+        """The shapes of a state and its place on all devices; nothing is computed.
+
+        Raises:
+          UserError: a network does not fit the data set's images.
+        """
+        shapes = jax.eval_shape(lambda: self.model.init(jax.random.key(0), self._example_batch()))
+        place = self.devices.replicate(np.zeros(())).sharding
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes
+        )
 
     def _example_batch(self) -> dict[str, jax.Array]:
         image = jnp.zeros((1, *self.sources["train"].image_shape))
@@ -150,9 +140,11 @@ class Experiment:
         """All devices of this process."""
         kind = self.config["training"]["parallel"]
         choose("training.parallel", kind, dict.fromkeys(("pmap", "jit")))
-        devices = Devices(kind)
-        devices.check_batch_size(self.config["training"]["batch_size"])
-        return devices
+        return Devices(kind)
+
+    def check_batch_size(self) -> None:
+        """Raises a UserError if the devices can not share a batch; only training has to."""
+        self.devices.check_batch_size(self.config["training"]["batch_size"])
 
     @functools.cached_property
     def reader(self) -> Resident | Stream:
@@ -174,11 +166,11 @@ class Experiment:
     @functools.cached_property
     def cadence(self) -> Cadence:
         """When training logs, saves and ends."""
-        training = self.config["training"]
-        per_call = training["steps_per_call"]
-        positive("training.steps_per_call", per_call)
-        total = schedule.round_up(self.steps("training.duration"), per_call)
-        positive("training.duration", total)
+        per_call = self.config["training"]["steps_per_call"]
+        total = self.steps("training.duration")
+        if total == 0:
+            raise UserError("training.duration: is no step at all; for example '20 epochs'")
+        total = schedule.round_up(total, per_call)
         log = min(max(self.steps("training.log_every", total), 1), total)
         log = schedule.round_up(log, per_call)
         save = min(max(self.steps("training.checkpoint_every", total), 1), total)
@@ -193,110 +185,130 @@ class Experiment:
         value = functools.reduce(lambda section, key: section[key], field.split("."), self.config)
         # Durations go into the optimizers' schedules, so they are known before the model is.
         batches = self.config["model"].get("d_steps", 1)
-        return schedule.num_steps(
+        steps = schedule.num_steps(
             field,
             value,
             examples_per_step=self.config["training"]["batch_size"] * batches,
             num_examples=len(self.sources["train"]),
             total=total,
         )
+        if steps > MAX_STEPS:
+            raise UserError(f"{field}: {value!r} is more than {MAX_STEPS} steps")
+        return steps
+
+    @functools.cached_property
+    def judge(self) -> "Experiment | None":
+        """The classifier that judges samples, an experiment of its own on the same images.
+
+        None where there can be none: no samples, no labels, or none asked for.
+        """
+        fields = self.config["evaluation"]
+        section = fields["classifier"]
+        asked = section and fields["num_samples"]
+        if not asked or not isinstance(self.model, Sampler) or not self.class_names:
+            return None
+        data = self.config["data"]
+        config = {
+            "name": f"classifier-{data.get('dataset', data['name'])}".replace("/", "_"),
+            "seed": 0,
+            "data": {**data, "augment": section["augment"]},
+            **section.without("augment"),
+        }
+        with errors_within("evaluation.classifier"):
+            judge = build(config)
+            require(judge.model, LabelReader, "model.name")
+        return judge
+
+    def metrics(self) -> list[str]:
+        """The names of all that can be measured of this model on this data set."""
+        return [name for make in self._evaluators() for name in make.metrics(self.model)]
 
     def evaluators(self, split: str, judge: ClassifierExtractor | None) -> list[Evaluator]:
         """All that can be measured of this model on `split`; samples only beside a judge."""
-        choose("split", split, dict.fromkeys(SPLITS))
-        source, fields = self.sources[split], self.config["evaluation"]
-        positive("evaluation.batch_size", fields["batch_size"])
-        size = fields["batch_size"]
-        found = []
-        if isinstance(self.model, Reconstructor):
-            found.append(ReconstructionEvaluator(source, size))
-        if isinstance(self.model, LikelihoodModel):
-            found.append(BoundEvaluator(source, size))
-        if isinstance(self.model, Sampler) and judge is not None:
-            if fields["num_samples"] < 2:
-                raise UserError(
-                    f"evaluation.num_samples: {fields['num_samples']} is too few; at least 2"
-                )
-            found.append(SampleEvaluator(source, judge, fields["num_samples"], size))
-        if isinstance(self.model, LabelReader):
-            found.append(AccuracyEvaluator(source, size))
-        return found
+        fields = self.config["evaluation"]
+        context = {
+            "source": self.sources[split],
+            "batch_size": fields["batch_size"],
+            "num_samples": fields["num_samples"],
+            "extractor": judge,
+        }
+        return [construct(make, Section({}), **context) for make in self._evaluators()]
+
+    def _evaluators(self) -> list[type]:
+        return [
+            make
+            for ability, make in EVALUATORS.items()
+            if isinstance(self.model, ability) and (make is not SampleEvaluator or self.judge)
+        ]
 
     def network(self, part: str, index: int, **context: Any) -> Any:
         """The network in the config's section `part`: its encoder (0) or decoder (1) form."""
-        section = dict(self.config[part])
-        choices = CONDITIONING[part]
-        conditioning = section.get("conditioning", "none")
-        choose(f"{part}.conditioning", conditioning, dict.fromkeys(choices))
-        choose(
-            f"{part}.normalization",
-            section.get("normalization", "none"),
-            dict.fromkeys(NORMALIZATIONS),
-        )
-        if conditioning == "batch_norm" and section.get("normalization") != "batch":
+        section, data = self.config[part], self.config["data"]
+        conditioning, normalization = section["conditioning"], section["normalization"]
+        choose(f"{part}.normalization", normalization, dict.fromkeys(NORMALIZATIONS))
+        if conditioning == "batch_norm" and normalization != "batch":
             raise UserError(
                 f"{part}.conditioning: 'batch_norm' needs {part}.normalization = 'batch'"
             )
         if conditioning != "none" and not self.class_names:
             raise UserError(
-                f"{part}.conditioning: data set {self.config['data']['name']!r} has no labels; "
-                "choose 'none'"
+                f"{part}.conditioning: data set {data['name']!r} has no labels; choose 'none'"
             )
-        module = choose(f"{part}.name", section["name"], NETWORKS)[index]
-        dtype = choose("training.dtype", self.config["training"]["dtype"], DTYPES)
         return construct(
-            module, section, part, num_classes=len(self.class_names), dtype=dtype, **context
+            choose(f"{part}.name", section["name"], NETWORKS)[index],
+            section,
+            num_classes=len(self.class_names),
+            dtype=choose("training.dtype", self.config["training"]["dtype"], DTYPES),
+            # An encoder has to keep the place of things; a discriminator sums, as SNGAN's does.
+            pooling="flatten" if part == "encoder" else "sum",
+            **context,
         )
 
     def num_classes(self, *parts: str) -> int:
         """The number of classes if the networks `parts` are given the label; 0 if none is."""
-        conditional = {part: self.config[part]["conditioning"] != "none" for part in parts}
+        conditional = {}
+        for part in parts:
+            how = self.config[part]["conditioning"]
+            choose(f"{part}.conditioning", how, dict.fromkeys(CONDITIONING[part]))
+            conditional[part] = how != "none"
         if len(set(conditional.values())) > 1:
             without = next(part for part, has in conditional.items() if not has)
+            other = next(part for part, has in conditional.items() if has)
             raise UserError(
-                f"{without}.conditioning: is 'none', but the other network is given the label; "
-                f"choose one of {', '.join(CONDITIONING[without][1:])}"
+                f"{without}.conditioning: is 'none', but the {other} is given the label; choose "
+                f"one of {', '.join(CONDITIONING[without][1:])}, or 'none' for both"
             )
         return len(self.class_names) if all(conditional.values()) else 0
 
-    def optimizer(self, where: str, section: Section) -> optax.GradientTransformation:
+    def optimizer(self, section: Section) -> optax.GradientTransformation:
         """The optimizer with its schedule and gradient clipping."""
+        where, value = section.path, section["learning_rate"]
         total = self.steps("training.duration")
-        positive(f"{where}.learning_rate", section["learning_rate"])
-        warmup = self.steps(f"{where}.warmup", total)
-        shape = choose(f"{where}.schedule", section["schedule"], schedule.SCHEDULES)
-        rate = shape(section["learning_rate"], max(total - warmup, 1))
-        rest = {
-            k: v
-            for k, v in section.items()
-            if k not in ("learning_rate", "schedule", "warmup", "clip_norm")
-        }
-        make = choose(f"{where}.name", section["name"], OPTIMIZERS)
-        learning_rate = schedule.with_warmup(rate, warmup)
-        return clipped(
-            construct(make, rest, where, learning_rate=learning_rate), section["clip_norm"]
-        )
+        warmup = self.steps(f"{where}warmup", total)
+        shape = choose(f"{where}schedule", section["schedule"], schedule.SCHEDULES)
+        rate = schedule.with_warmup(shape(value, max(total - warmup, 1)), warmup)
+        fields = section.without("learning_rate", "schedule", "warmup", "clip_norm")
+        make = choose(f"{where}name", section["name"], OPTIMIZERS)
+        return clipped(construct(make, fields, learning_rate=rate), section["clip_norm"])
 
 
 def _vae(experiment: Experiment) -> VAE:
     config = experiment.config
     fields, likelihood = config["model"], config["likelihood"]
-    positive("model.latent_size", fields["latent_size"])
     likelihood = construct(
-        choose("likelihood.name", likelihood["name"], LIKELIHOODS), likelihood, "likelihood"
+        choose("likelihood.name", likelihood["name"], LIKELIHOODS), likelihood, optional=True
     )
     height, width, channels = experiment.sources["train"].image_shape
     outputs = (height, width, channels * likelihood.outputs_per_channel)
-    rest = {k: v for k, v in fields.items() if k not in ("kl_weight", "kl_warmup")}
+    num_classes = experiment.num_classes("encoder", "decoder")
     return construct(
         VAE,
-        rest,
-        "model",
+        fields.without("kl_weight", "kl_warmup"),
         encoder=heads.Posterior(experiment.network("encoder", 0), fields["latent_size"]),
         decoder=experiment.network("decoder", 1, shape=outputs),
         likelihood=likelihood,
-        optimizer=experiment.optimizer("optimizer", config["optimizer"]),
-        num_classes=experiment.num_classes("encoder", "decoder"),
+        optimizer=experiment.optimizer(config["optimizer"]),
+        num_classes=num_classes,
         kl_weight=schedule.with_warmup(
             schedule.constant(fields["kl_weight"], 0),
             experiment.steps("model.kl_warmup", experiment.steps("training.duration")),
@@ -306,13 +318,11 @@ def _vae(experiment: Experiment) -> VAE:
 
 def _gan(experiment: Experiment) -> GAN:
     config = experiment.config
-    fields = config["model"]
-    for name in ("latent_size", "d_steps"):
-        positive(f"model.{name}", fields[name])
+    fields, optimizers = config["model"], config["optimizer"]
+    optimizers.check_names({"generator", "discriminator"})
     num_classes = experiment.num_classes("generator", "discriminator")
     how = config["discriminator"]["conditioning"]
     trunk = experiment.network("discriminator", 0)
-    penalties = {"none": None, **PENALTIES}
     discriminator = heads.Discriminator(
         # Only a label that is concatenated comes in below the head.
         trunk if how == "concat" else trunk.copy(conditioning="none"),
@@ -320,37 +330,33 @@ def _gan(experiment: Experiment) -> GAN:
         num_classes=num_classes,
         spectral_norm=config["discriminator"]["spectral_norm"],
     )
-    rest = {k: v for k, v in fields.items() if k not in ("loss", "penalty")}
-    optimizers = config["optimizer"]
     return construct(
         GAN,
-        rest,
-        "model",
+        fields.without("loss", "penalty"),
         generator=experiment.network("generator", 1, shape=experiment.sources["train"].image_shape),
         discriminator=discriminator,
         loss=choose("model.loss", fields["loss"], ADVERSARIAL_LOSSES),
-        penalty=choose("model.penalty", fields["penalty"], penalties),
-        d_optimizer=experiment.optimizer("optimizer.discriminator", optimizers["discriminator"]),
-        g_optimizer=experiment.optimizer("optimizer.generator", optimizers["generator"]),
+        penalty=choose("model.penalty", fields["penalty"], {"none": None, **PENALTIES}),
+        d_optimizer=experiment.optimizer(optimizers["discriminator"]),
+        g_optimizer=experiment.optimizer(optimizers["generator"]),
         num_classes=num_classes,
     )
 
 
 def _classifier(experiment: Experiment) -> Classifier:
-    fields = dict(experiment.config["model"])
-    if not experiment.class_names:
+    fields, num_classes = experiment.config["model"], len(experiment.class_names)
+    if not num_classes:
         name = experiment.config["data"]["name"]
         raise UserError(f"model.name: 'classifier' needs labels, and data set {name!r} has none")
-    num_classes = len(experiment.class_names)
-    encoder = heads.Classifier(
-        experiment.network("encoder", 0), num_classes, fields.pop("feature_size")
-    )
+    how = experiment.config["encoder"]["conditioning"]
+    if how != "none":
+        raise UserError(f"encoder.conditioning: {how!r} would show a classifier its own answer")
+    trunk = experiment.network("encoder", 0)
     return construct(
         Classifier,
-        fields,
-        "model",
-        encoder=encoder,
-        optimizer=experiment.optimizer("optimizer", experiment.config["optimizer"]),
+        fields.without("feature_size"),
+        encoder=heads.Classifier(trunk, num_classes, fields["feature_size"]),
+        optimizer=experiment.optimizer(experiment.config["optimizer"]),
         num_classes=num_classes,
     )
 
@@ -368,69 +374,68 @@ MODELS = {
     "classifier": Entry(_classifier, frozenset({"encoder"})),
 }
 #: The sections that every config has. Where the fields do not depend on a name, they stand here.
-SECTIONS: dict[str, frozenset[str] | None] = {
-    "name": None,
-    "seed": None,
+SECTIONS: dict[str, tuple[str, ...] | None] = {
     "data": None,
     "model": None,
     "optimizer": None,
-    "training": frozenset(
-        {
-            "duration",
-            "batch_size",
-            "steps_per_call",
-            "log_every",
-            "checkpoint_every",
-            "parallel",
-            "dtype",
-        }
+    "training": (
+        "duration",
+        "batch_size",
+        "steps_per_call",
+        "log_every",
+        "checkpoint_every",
+        "parallel",
+        "dtype",
     ),
-    "checkpoint": frozenset({"max_to_keep", "best_metric", "best_mode"}),
-    "evaluation": frozenset({"batch_size", "num_samples", "classifier"}),
+    "checkpoint": ("max_to_keep", "best_metric", "best_mode"),
+    "evaluation": ("batch_size", "num_samples", "classifier"),
 }
 
 
-def build(config: Section) -> Experiment:
-    """The experiment that `config` describes, its model built and checked.
+def build(config: Mapping[str, Any]) -> Experiment:
+    """The experiment that `config` describes, checked in all its parts.
 
     Raises:
       UserError: naming the field that is wrong and the nearest right choice.
     """
-    name = config.get("model", {}).get("name", "")
-    _check_fields("", config, SECTIONS.keys() | choose("model.name", name, MODELS).sections)
-    for section, fields in SECTIONS.items():
-        if fields is not None:
-            _check_fields(f"{section}.", config[section], fields)
-    choose("checkpoint.best_mode", config["checkpoint"]["best_mode"], {"min": 0, "max": 1})
-    positive("checkpoint.max_to_keep", config["checkpoint"]["max_to_keep"])
-    if config["seed"] < 0:
-        raise UserError(f"seed: {config['seed']} is negative; choose 0 or more")
+    config = Section(config)
+    _check_layout(config)
+    check_numbers(config)
     experiment = Experiment(config)
-    _ = experiment.devices, experiment.model, experiment.cadence, experiment.reader
-    _ = experiment.augment
+    _ = experiment.devices, experiment.reader, experiment.augment, experiment.cadence
+    _ = experiment.state_shape
+    _check_scores(experiment)
     return experiment
 
 
-def judge_config(config: Section) -> Section | None:
-    """The config of the classifier that judges this run's samples; None if there is none to be.
-
-    It reads the run's own images; every run on the same images has the same judge.
-    """
-    section = config["evaluation"]["classifier"]
-    if not section:
-        return None
-    augment = section["augment"]
-    rest = {k: v for k, v in section.items() if k != "augment"}
-    return {
-        "name": f"classifier-{config['data'].get('dataset', config['data']['name'])}",
-        "seed": 0,
-        "data": {**config["data"], "augment": augment},
-        **rest,
-    }
+def _check_layout(config: Section) -> None:
+    """Raises a UserError unless the sections are those of the config's model."""
+    for name in ("model", *SECTIONS):
+        if not isinstance(config[name], Section):
+            raise UserError(f"{name}: {config[name]!r} is no section with fields")
+    own = choose("model.name", config["model"]["name"], MODELS).sections
+    config.check_names({"name", "seed"} | SECTIONS.keys() | own)
+    for name in own:
+        if not isinstance(config[name], Section):
+            raise UserError(f"{name}: {config[name]!r} is no section with fields")
+    for name, fields in SECTIONS.items():
+        if fields is not None:
+            config[name].check_names(fields)
 
 
-def _check_fields(where: str, section: Section, known: Collection[str]) -> None:
-    for name in sorted(set(section) - set(known)):
-        raise UserError(f"{where}{name}: no such field{did_you_mean(name, known)}")
-    for name in sorted(set(known) - set(section)):
-        raise UserError(f"{where}{name}: is missing")
+def _check_scores(experiment: Experiment) -> None:
+    """Raises a UserError if scores could not be computed, or the best one not be found."""
+    for split in SPLITS[1:]:
+        if len(experiment.sources[split]) < 2:
+            raise UserError(f"data: the {split} split holds one image; scores need at least two")
+        experiment.evaluators(split, None)
+    fields, metrics = experiment.config["checkpoint"], experiment.metrics()
+    choose("checkpoint.best_mode", fields["best_mode"], dict.fromkeys(("min", "max")))
+    if fields["best_metric"] and not metrics:
+        raise UserError(
+            f"checkpoint.best_metric: {fields['best_metric']!r} is not computed, since samples "
+            "are judged by a classifier, which needs labels and evaluation.num_samples; choose '', "
+            "to keep the last checkpoint only"
+        )
+    if fields["best_metric"]:
+        choose("checkpoint.best_metric", fields["best_metric"], dict.fromkeys(metrics))

@@ -21,7 +21,7 @@ def num_steps(
     Raises:
       UserError: naming the config field `where`, for anything else.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:e\d+)?)\s*([a-z%]*)\s*", str(duration).lower())
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:e\d{1,2})?)\s*([a-z%]*)\s*", str(duration).lower())
     if not match:
         raise UserError(
             f"{where}: {duration!r} is no duration; write a number and a unit, as '20 epochs'"

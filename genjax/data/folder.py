@@ -77,6 +77,8 @@ def folder(
         are broken, or the fractions leave nothing to train on.
     """
     check_fields(split, image_size, channels, crop)
+    if not path:
+        raise UserError("data.path: is empty; name your folder, as --config.data.path=FOLDER")
     if min(validation_fraction, test_fraction) < 0 or validation_fraction + test_fraction >= 1:
         raise UserError(
             f"data.validation_fraction: {validation_fraction} and data.test_fraction: "

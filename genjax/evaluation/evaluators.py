@@ -15,6 +15,7 @@ import numpy as np
 
 from genjax.data.base import Source
 from genjax.data.readers import evaluation_batches
+from genjax.errors import UserError
 from genjax.evaluation.extractors import ClassifierExtractor
 from genjax.evaluation.rows import Score
 from genjax.evaluation.sampling import balanced_labels, draw
@@ -22,7 +23,7 @@ from genjax.metrics.classification import histogram_entropy, label_accuracy
 from genjax.metrics.distribution import Moments, frechet_distance
 from genjax.metrics.latents import active_units
 from genjax.metrics.mean import MaskedMean
-from genjax.metrics.reconstruction import mse, psnr, ssim
+from genjax.metrics.reconstruction import WINDOW, mse, psnr, ssim
 from genjax.models.base import LabelReader, LikelihoodModel, Reconstructor
 from genjax.types import PRNGKey, PyTree
 
@@ -58,10 +59,23 @@ class ReconstructionEvaluator:
     source: Source
     batch_size: int
 
+    def __post_init__(self):
+        side = min(self.source.image_shape[:2])
+        if side < WINDOW:
+            raise UserError(
+                f"data.image_size: {side} is smaller than the window of SSIM; at least {WINDOW}"
+            )
+
+    @staticmethod
+    def metrics(model: Any) -> tuple[str, ...]:
+        """The names of the scores of `model`."""
+        del model
+        return ("mse", "psnr", "ssim")
+
     def __call__(self, model: Reconstructor, params: PyTree, key: PRNGKey) -> list[Score]:
         """Draws nothing; `key` is not used."""
         del key
-        means = {name: MaskedMean() for name in ("mse", "psnr", "ssim")}
+        means = {name: MaskedMean() for name in self.metrics(model)}
         for batch in _batches(self.source, self.batch_size):
             values = _reconstruction(model, params, batch)
             means = {name: mean.add(values[name], batch["mask"]) for name, mean in means.items()}
@@ -83,6 +97,12 @@ class BoundEvaluator:
 
     source: Source
     batch_size: int
+
+    @staticmethod
+    def metrics(model: Any) -> tuple[str, ...]:
+        """The names of the scores of `model`."""
+        del model
+        return ("elbo", "log_prob", "kl", "active_units")
 
     def __call__(self, model: LikelihoodModel, params: PyTree, key: PRNGKey) -> list[Score]:
         """Latents are drawn by `key` and each image's number."""
@@ -118,6 +138,12 @@ class SampleEvaluator:
     extractor: ClassifierExtractor
     num_samples: int
     batch_size: int
+
+    @staticmethod
+    def metrics(model: Any) -> tuple[str, ...]:
+        """The names of the scores of `model`."""
+        names = ("frechet_distance", "class_entropy", "classifier_accuracy")
+        return (*names, "label_accuracy") if model.num_classes else names
 
     @functools.cached_property
     def _real(self) -> tuple[Moments, float]:
@@ -170,6 +196,12 @@ class AccuracyEvaluator:
 
     source: Source
     batch_size: int
+
+    @staticmethod
+    def metrics(model: Any) -> tuple[str, ...]:
+        """The names of the scores of `model`."""
+        del model
+        return ("accuracy",)
 
     def __call__(self, model: LabelReader, params: PyTree, key: PRNGKey) -> list[Score]:
         """Draws nothing; `key` is not used."""

@@ -48,3 +48,14 @@ def draw(
 def balanced_labels(num: int, num_classes: int) -> np.ndarray | None:
     """`num` labels, every class in turn: int32 [num]; None for a model without labels."""
     return np.arange(num, dtype=np.int32) % num_classes if num_classes else None
+
+
+def slerp(start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
+    """Spherical interpolation of rows [num, latent]: [num, steps, latent], both ends included."""
+    unit = lambda rows: rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+    cosine = np.clip((unit(start) * unit(end)).sum(-1), -1, 1)
+    angle = np.maximum(np.arccos(cosine), 1e-6)[:, None, None]
+    at = np.linspace(0, 1, steps)[None, :, None]
+    return (np.sin((1 - at) * angle) * start[:, None] + np.sin(at * angle) * end[:, None]) / np.sin(
+        angle
+    )

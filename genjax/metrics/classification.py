@@ -23,4 +23,4 @@ def histogram_entropy(predicted: PredictedLabels, num_classes: int) -> float:
     if len(counts) > num_classes:
         raise ValueError(f"label {len(counts) - 1} is not one of {num_classes} classes")
     shares = counts[counts > 0] / counts.sum()
-    return float(-(shares * np.log(shares)).sum())
+    return float((shares * np.log(1 / shares)).sum())

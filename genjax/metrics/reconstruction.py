@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 from genjax.errors import UserError
 from genjax.types import Images, PerExample
 
-_WINDOW = 11
+WINDOW = 11
 _SIGMA = 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 
@@ -32,10 +32,10 @@ def ssim(a: Images, b: Images) -> PerExample:
       UserError: if the images are smaller than the window.
     """
     height, width = a.shape[1:3]
-    if min(height, width) < _WINDOW:
+    if min(height, width) < WINDOW:
         raise UserError(
             f"ssim: images of {height} x {width} pixels are smaller than its window of "
-            f"{_WINDOW} x {_WINDOW}; use psnr or mse"
+            f"{WINDOW} x {WINDOW}; use psnr or mse"
         )
     # Variances do not depend on the origin, but E[x^2] - E[x]^2 loses fewer digits near 0.
     x, y = a - 0.5, b - 0.5
@@ -52,10 +52,10 @@ def ssim(a: Images, b: Images) -> PerExample:
 
 def _local_mean(images: Images) -> Float[Array, "batch inner_height inner_width channel"]:
     """Gaussian-weighted mean over the window around each pixel that has a whole one."""
-    offsets = np.arange(_WINDOW) - _WINDOW // 2
+    offsets = np.arange(WINDOW) - WINDOW // 2
     weights = np.exp(-0.5 * np.square(offsets / _SIGMA))
     weights = (weights / weights.sum()).tolist()
     # Two sums of shifted images: float32 on every device, where a convolution may round to less.
-    height, width = (size - _WINDOW + 1 for size in images.shape[1:3])
+    height, width = (size - WINDOW + 1 for size in images.shape[1:3])
     rows = sum(w * images[:, i : i + height] for i, w in enumerate(weights))
     return sum(w * rows[:, :, i : i + width] for i, w in enumerate(weights))

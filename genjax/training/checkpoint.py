@@ -1,6 +1,7 @@
 """Checkpoints: the last ones and the best one, written by Orbax while training goes on."""
 
 import contextlib
+import functools
 import pathlib
 from collections.abc import Mapping
 
@@ -25,13 +26,30 @@ class Checkpoints(contextlib.AbstractContextManager):
     Args:
       workdir: the run folder; nothing is made in it before the first save.
       max_to_keep: how many of the last checkpoints stay; the best one stays besides.
-      best_metric: the metric that says which is best, of those given to `save`.
+      best_metric: the metric that says which is best, of those given to `save`; empty for none.
       best_mode: `min` or `max`.
+      read_only: changes nothing, so that another process may be saving meanwhile.
     """
 
     def __init__(
-        self, workdir: pathlib.Path, *, max_to_keep: int, best_metric: str, best_mode: str
+        self,
+        workdir: pathlib.Path,
+        *,
+        max_to_keep: int,
+        best_metric: str,
+        best_mode: str,
+        read_only: bool = False,
     ):
+        self._folder = pathlib.Path(workdir).absolute() / "checkpoints"
+        self._max_to_keep = max_to_keep
+        self._best_metric = best_metric
+        self._best_mode = best_mode
+        self._read_only = read_only
+
+    @functools.cached_property
+    def _manager(self) -> ocp.CheckpointManager:
+        best_metric, best_mode = self._best_metric, self._best_mode
+
         def value(metrics: Mapping[str, float]) -> float:
             return metrics[best_metric]
 
@@ -41,21 +59,21 @@ class Checkpoints(contextlib.AbstractContextManager):
             n=1,
             keep_checkpoints_without_metrics=False,
         )
-        self._folder = pathlib.Path(workdir).absolute() / "checkpoints"
-        self._best_metric = best_metric
-        self._manager = ocp.CheckpointManager(
+        return ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
                 best_fn=value,
                 best_mode=best_mode,
-                preservation_policy=AnyPreservationPolicy([LatestN(max_to_keep), best]),
-                create=True,
-                cleanup_tmp_directories=True,
+                preservation_policy=AnyPreservationPolicy([LatestN(self._max_to_keep), best]),
+                create=not self._read_only,
+                cleanup_tmp_directories=not self._read_only,
+                read_only=self._read_only,
             ),
         )
 
     def __exit__(self, *_) -> None:
-        self._manager.close()
+        if "_manager" in vars(self):
+            self._manager.close()
 
     def save(self, state: TrainState, metrics: Mapping[str, float]) -> None:
         """Begins to save `state` under its step, with the validation metrics that rank it."""
@@ -66,7 +84,7 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     def steps(self) -> dict[str, int]:
         """The step of `last` and, where a metric ranks them, of `best`; empty without any."""
-        last = self._manager.latest_step()
+        last = self._manager.latest_step() if self._folder.is_dir() else None
         if last is None:
             return {}
         best = self._manager.best_step()

@@ -1,6 +1,7 @@
 """The training loop: the same for every model."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterable
 
@@ -70,6 +71,9 @@ def train(
         # before the next step, which gives the state's memory away.
         if cadence.is_due(step, cadence.checkpoint_every):
             scores = evaluate(state)
+            for name, value in scores.items():
+                if math.isnan(value):
+                    raise _no_longer_finite(step, f"validation {name}", value)
             if scores:
                 writer.write(step, {f"validation/{name}": v for name, v in scores.items()})
             writer.flush()
@@ -86,9 +90,12 @@ def _read(waiting: list[Metrics], last_step: int) -> dict[str, float | list[floa
         bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
         if bad.any():
             step = last_step - len(values) + 1 + int(bad.argmax())
-            raise UserError(
-                f"step {step}: {name} is {values[bad.argmax()]}, no longer finite; "
-                "lower the learning rate or set optimizer.clip_norm, and start from the last "
-                "checkpoint"
-            )
+            raise _no_longer_finite(step, name, values[bad.argmax()])
     return {name: values.astype(np.float64).mean(axis=0).tolist() for name, values in steps.items()}
+
+
+def _no_longer_finite(step: int, name: str, value: float | np.ndarray) -> UserError:
+    return UserError(
+        f"step {step}: {name} is {value}, no longer finite; try a lower learning_rate or a "
+        "clip_norm, in another --workdir"
+    )

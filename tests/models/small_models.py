@@ -17,8 +17,6 @@ from genjax.nn.mlp import MLPDecoder, MLPEncoder
 
 SHAPE, LATENTS, CLASSES = (8, 8, 1), 4, 3
 KEY = jax.random.key(7)
-#: These tests compile for longer than they run.
-QUICKLY = {"xla_backend_optimization_level": 0}
 
 
 def batch(rows=6, shape=SHAPE):
@@ -88,22 +86,20 @@ def vae(**changes):
 
 def initial(model, **shapes):
     """The model's state before the first step."""
-    return jax.jit(model.init, compiler_options=QUICKLY)(KEY, batch(**shapes))
+    return jax.jit(model.init)(KEY, batch(**shapes))
 
 
 def compiled(model):
     """The model's `train_step`, whose mapped axis is one device long."""
     everywhere = PartitionSpec()
-    mesh = Mesh(jax.devices()[:1], (AXIS,))
     return jax.jit(
         jax.shard_map(
             model.train_step,
-            mesh=mesh,
+            mesh=Mesh(jax.devices()[:1], (AXIS,)),
             in_specs=everywhere,
             out_specs=everywhere,
             check_vma=False,
-        ),
-        compiler_options=QUICKLY,
+        )
     )
 
 

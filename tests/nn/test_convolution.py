@@ -47,10 +47,8 @@ def test_layer_equals_that_of_flax(name, kernel, strides, padding):
     variables = theirs.init(key, x)
     jax.tree.map(np.testing.assert_array_equal, ours.init(key, x), variables)
 
-    # Without XLA's optimizations: this compiles for longer than it runs.
-    run = lambda layer: jax.jit(
-        both_orders(layer), compiler_options={"xla_backend_optimization_level": 0}
-    )(variables, x)
+    both = lambda *args: (both_orders(ours)(*args), both_orders(theirs)(*args))
+    got, expected = jax.jit(both)(variables, x)
     # Sums of up to some hundred float32 products, in another order.
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
-    jax.tree.map(close, run(ours), run(theirs))
+    jax.tree.map(close, got, expected)

@@ -1,0 +1,135 @@
+"""The run folder: who it belongs to, its config.json and its environment.json."""
+
+import contextlib
+import datetime
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import flax
+import jax
+import jaxlib
+import numpy as np
+import optax
+import orbax.checkpoint
+
+import genjax
+from genjax.errors import UserError, did_you_mean
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """SHA-256 of the config as JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def read_config(workdir: pathlib.Path) -> dict[str, Any]:
+    """The config of a run folder.
+
+    Raises:
+      UserError: `workdir` is no run folder, or its config.json can not be read.
+    """
+    path = workdir / "config.json"
+    if not path.is_file():
+        runs = [str(found.parent) for found in workdir.parent.glob("*/config.json")]
+        raise UserError(f"--workdir: {workdir} is no run folder{did_you_mean(str(workdir), runs)}")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: is not valid JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: is no JSON object")
+    return config
+
+
+def claim(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
+    """Raises a UserError unless `workdir` is free or belongs to this very config."""
+    if (workdir / "config.json").is_file():
+        old, new = _flat(read_config(workdir)), _flat(json.loads(json.dumps(config)))
+        differing = [
+            f"{name} ({old.get(name, 'missing')} there, {new.get(name, 'missing')} here)"
+            for name in sorted(old.keys() | new.keys())
+            if old.get(name) != new.get(name)
+        ]
+        if differing:
+            more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
+            raise UserError(
+                f"--workdir: {workdir} belongs to another config, which differs in "
+                f"{', '.join(differing[:5])}{more}; choose another --workdir"
+            )
+    elif workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+        raise UserError(
+            f"--workdir: {workdir} is there already and is no run folder; choose another --workdir"
+        )
+    check_writable("--workdir", workdir)
+
+
+def check_writable(where: str, folder: pathlib.Path) -> None:
+    """Raises a UserError naming the flag `where` if `folder` can not be written to, or made."""
+    nearest = folder.absolute()
+    while not nearest.exists():
+        nearest = nearest.parent
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{where}: can not write to {folder}: {nearest}: {error.strerror}"
+        ) from error
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(config, Mapping):
+        return {prefix: config}
+    flat = {}
+    for name, value in config.items():
+        flat |= _flat(value, f"{prefix}.{name}" if prefix else name)
+    return flat
+
+
+def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
+    """Writes `value` to `path`, the whole of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices, the code's revision and the command line of this process."""
+    return {
+        "genjax": genjax.__version__,
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+        "flax": flax.__version__,
+        "optax": optax.__version__,
+        "orbax-checkpoint": orbax.checkpoint.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.local_devices()],
+        "git_revision": code_version(),
+        "command": " ".join(sys.argv),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def code_version() -> str:
+    """The version, and the git revision where genjax runs from a checkout."""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=pathlib.Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return f"{genjax.__version__}+{described.stdout.strip()}"
+    return genjax.__version__

@@ -1,0 +1,10 @@
+import jax
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compile_quickly():
+    """These tests compile for longer than they run."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

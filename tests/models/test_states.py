@@ -1,0 +1,103 @@
+"""What every model promises of its state, and what is asked of models by ability."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from small_models import (
+    CLASSES,
+    KEY,
+    batch,
+    compiled,
+    discriminator,
+    finite,
+    gan,
+    generator,
+    same,
+    vae,
+)
+
+from genjax.errors import UserError
+from genjax.losses.likelihoods import GlobalGaussian
+from genjax.models import base
+from genjax.models.classifier import Classifier
+from genjax.nn import heads
+from genjax.nn.mlp import MLPEncoder
+
+ADAM = optax.adam(1e-2)
+MODELS = {
+    "gan": gan(
+        generator=generator("batch_norm"),
+        discriminator=discriminator("projection", spectral_norm=True),
+        num_classes=CLASSES,
+        d_optimizer=ADAM,
+        g_optimizer=ADAM,
+    ),
+    "vae": vae(
+        decoder=generator(normalization="batch"), likelihood=GlobalGaussian(), optimizer=ADAM
+    ),
+    "classifier": Classifier(
+        encoder=heads.Classifier(MLPEncoder((8,), normalization="batch"), CLASSES, 8),
+        optimizer=ADAM,
+        num_classes=CLASSES,
+    ),
+}
+
+
+@functools.cache
+def start(name):
+    """(state before the first step, the compiled step)."""
+    return MODELS[name].init(KEY, batch()), compiled(MODELS[name])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_parts_cover_all_parameters_once(name):
+    state, _ = start(name)
+    assert set(MODELS[name].networks) <= state.params.keys()
+    # Adam holds a moment for each parameter that it trains, and each has one optimizer.
+    trained = [leaf.shape for opt in state.opt.values() for leaf in jax.tree.leaves(opt[0].mu)]
+    assert sorted(trained) == sorted(leaf.shape for leaf in jax.tree.leaves(state.params))
+    # No buffer is in two places, so the whole state can be given away.
+    buffers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state)]
+    assert len(set(buffers)) == len(buffers)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_step_moves_every_part_and_can_be_given_its_own_result(name):
+    before, step = start(name)
+    after, _ = step(before, batch(), KEY)
+    describe = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
+    assert describe(after) == describe(before)
+    again, metrics = step(after, batch(), KEY)
+    assert finite((again, metrics))
+    for part in ("params", "opt", "stats", "ema"):
+        for network, leaves in getattr(before, part).items():
+            # A network without batch or spectral norm has no statistics.
+            assert not jax.tree.leaves(leaves) or not same(leaves, getattr(again, part)[network])
+
+
+def test_a_classifier_learns_what_there_is_to_learn():
+    model, rows = MODELS["classifier"], batch()
+    # The label is the brightness.
+    rows["image"] = jnp.broadcast_to(rows["label"][:, None, None, None] / 2.0, (6, 8, 8, 1))
+    state, step = start("classifier")
+    _, first = step(state, rows, KEY)
+    for _ in range(60):
+        state, metrics = step(state, rows, KEY)
+    assert metrics["loss"] < 0.1 < first["loss"]
+    assert metrics["accuracy"] == 1
+    logits, features = model.predict(model.inference_params(state), rows["image"])
+    assert (logits.shape, features.shape) == ((6, CLASSES), (6, 8))
+
+
+def test_an_ability_that_a_model_lacks_is_an_error_that_names_both():
+    base.require(MODELS["vae"], base.LikelihoodModel, "bound")
+    base.require(MODELS["gan"], base.Sampler, "sample")
+    with pytest.raises(UserError, match=r"reconstruct: .*Reconstructor.*GAN"):
+        base.require(MODELS["gan"], base.Reconstructor, "reconstruct")
+    with pytest.raises(UserError, match=r"sample: .*Sampler.*Classifier"):
+        base.require(MODELS["classifier"], base.Sampler, "sample")
+    with pytest.raises(UserError, match=r"judge: .*LabelReader.*VAE"):
+        base.require(MODELS["vae"], base.LabelReader, "judge")

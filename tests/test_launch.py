@@ -1,0 +1,312 @@
+"""What a user gets wrong ends with one line that names it, exit code 2, and nothing written."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import launch
+import numpy as np
+import pytest
+from PIL import Image
+
+VAE = "train --config=configs/article_vae.py:mnist_sample,test"
+GAN = "train --config=configs/article_gan.py:mnist_sample,test"
+CGAN = "train --config=configs/article_cgan.py:mnist_sample,test"
+
+#: What is typed -> what the line has to say.
+TYPED = {
+    "trian": ["'trian'", "did you mean 'train'?"],
+    "train": ["--config: is missing"],
+    "train --conf=configs/vae.py": ["--conf: no such flag; did you mean '--config'?"],
+    "train --config=configs/vea.py": ["'configs/vea.py'; did you mean 'configs/vae.py'?"],
+    "train --config configs/vea.py": ["'configs/vea.py'; did you mean 'configs/vae.py'?"],
+    "train --config=configs/common.py": ["configs/common.py is no config", "get_config"],
+    "train --config=configs/vae.py:mnist_sample,tset": ["no such variant 'tset'", "'test'"],
+    "train --config.seed=1": ["--config: is missing"],
+    f"{VAE} --wrkdir=x": ["--wrkdir: no such flag; did you mean '--workdir'?"],
+    f"{VAE} stray": ["'stray': is no flag"],
+    f"{VAE} --config.sed=1": ["--config.sed: no such field; did you mean 'seed'?"],
+    f"{VAE} --config.training.batchsize=1": ["config.training.batchsize", "'batch_size'?"],
+    f"{VAE} --config.seed.x=1": ["--config.seed.x: no such field"],
+    f"{VAE} --config.model=3": ["--config.model: is a section", "--config.model.latent_size"],
+    f"{VAE} --config.seed=abc": ["--config.seed: 'abc' is not a whole number"],
+    f"{VAE} --config.seed=1.5": ["--config.seed: '1.5' is not a whole number"],
+    f"{VAE} --config.encoder.spectral_norm=maybe": ["spectral_norm: 'maybe' is not true or false"],
+    f"{VAE} --config.optimizer.learning_rate=fast": ["learning_rate: 'fast' is not a number"],
+    "sample --num=abc --workdir=x": ["--num: 'abc' is not a whole number"],
+    "evaluate": ["--workdir: is missing"],
+    "report": ["--workdir: is missing"],
+}
+
+#: A train command -> what the line has to say about its fields.
+FIELDS = {
+    f"{VAE} --config.model.name=vea": ["model.name", "'vea'; did you mean 'vae'?"],
+    f"{VAE} --config.encoder.name=mpl": ["encoder.name", "did you mean 'mlp'?"],
+    f"{VAE} --config.encoder.normalization=batches": ["encoder.normalization", "'batch'?"],
+    f"{VAE} --config.likelihood.name=bernouli": ["likelihood.name", "'bernoulli'?"],
+    f"{VAE} --config.optimizer.name=adamw": ["optimizer.name", "'adam'?"],
+    f"{VAE} --config.optimizer.schedule=cosin": ["optimizer.schedule", "'cosine'?"],
+    f"{VAE} --config.data.reader=residant": ["data.reader", "'resident'?"],
+    f"{VAE} --config.data.augment=flips": ["data.augment", "'flip'?"],
+    f"{VAE} --config.data.name=mnist_smaple": ["data.name", "'mnist_sample'?"],
+    f"{VAE} --config.training.parallel=pmpa": ["training.parallel", "'pmap'?"],
+    f"{VAE} --config.training.dtype=float16": ["training.dtype", "'bfloat16'?"],
+    f"{GAN} --config.model.loss=hinges": ["model.loss", "'hinge'?"],
+    f"{GAN} --config.model.penalty=gradient_penaly": ["model.penalty", "'gradient_penalty'?"],
+    "train --config=configs/gan.py:fashon_mnist": ["data.dataset", "'fashion_mnist'?"],
+    "train --config=configs/gan.py:mnist_smaple": ["data.dataset", "'mnist_sample'?"],
+    "train --config=configs/gan.py:mnist_sample --config.data.image_size=30": [
+        "data.image_size",
+        "30x30",
+        "nearest: 28",
+    ],
+    "train --config=configs/sngan.py:mnist_sample --config.data.image_size=48": [
+        "data.image_size",
+        "48x48",
+        "nearest: 32",
+    ],
+    f"{GAN} --config.data.image_size=30": ["evaluation.classifier", "30x30", "nearest: 28"],
+    f"{VAE} --config.data.image_size=8": ["data.image_size", "SSIM", "at least 11"],
+    f"{CGAN} --config.discriminator.conditioning=none": ["discriminator.conditioning", "auxiliary"],
+    f"{CGAN} --config.generator.conditioning=none": ["generator.conditioning", "batch_norm"],
+    f"{CGAN} --config.generator.conditioning=batch_norm": ["generator.normalization = 'batch'"],
+    f"{VAE} --config.encoder.conditioning=projection": ["encoder.conditioning", "concat"],
+    f"{VAE} --config.training.batch_size=0": ["training.batch_size: 0"],
+    f"{VAE} --config.training.batch_size=-8": ["training.batch_size: -8"],
+    f"{VAE} --config.training.batch_size=15": ["training.batch_size: 8 devices", "nearest: 16"],
+    f"{VAE} --config.training.steps_per_call=0": ["training.steps_per_call: 0"],
+    f"{VAE} --config.training.duration=10fortnights": ["training.duration", "epochs"],
+    f"{VAE} --config.training.duration=0": ["training.duration", "no step"],
+    f"{VAE} --config.training.duration=1e99": ["training.duration", "'1e99'"],
+    f"{VAE} --config.training.duration=1e999": ["training.duration", "'1e999'"],
+    f"{VAE} --config.optimizer.warmup=soon": ["optimizer.warmup", "'soon'"],
+    f"{VAE} --config.optimizer.learning_rate=-1": ["optimizer.learning_rate: -1.0"],
+    f"{VAE} --config.optimizer.learning_rate=nan": ["optimizer.learning_rate: nan"],
+    f"{VAE} --config.optimizer.b1=1": ["optimizer.b1: 1.0"],
+    f"{VAE} --config.model.latent_size=0": ["model.latent_size: 0"],
+    f"{VAE} --config.encoder.widths=0": ["encoder.widths: 0"],
+    f"{GAN} --config.model.d_steps=0": ["model.d_steps: 0"],
+    f"{GAN} --config.model.ema_decay=1.1": ["model.ema_decay: 1.1", "from 0 to 1"],
+    f"{GAN} --config.model.ema_decay=-1": ["model.ema_decay: -1.0"],
+    f"{VAE} --config.checkpoint.max_to_keep=0": ["checkpoint.max_to_keep: 0"],
+    f"{VAE} --config.checkpoint.best_mode=low": ["checkpoint.best_mode", "max, min"],
+    f"{VAE} --config.checkpoint.best_metric=elbow": ["checkpoint.best_metric", "'elbo'?"],
+    f"{GAN} --config.checkpoint.best_metric=elbo": [
+        "checkpoint.best_metric",
+        "class_entropy, classifier_accuracy, frechet_distance",
+    ],
+    f"{CGAN} --config.evaluation.num_samples=1": ["evaluation.num_samples: 1"],
+    f"{GAN} --config.evaluation.num_samples=0": ["checkpoint.best_metric", "choose ''"],
+    f"{VAE} --config.evaluation.batch_size=0": ["evaluation.batch_size: 0"],
+    f"{VAE} --config.evaluation.classifier.encoder.name=dcgn": [
+        "evaluation.classifier",
+        "encoder.name",
+        "'dcgan'?",
+    ],
+    f"{VAE} --config.evaluation.classifier.training.batch_size=15": [
+        "evaluation.classifier",
+        "training.batch_size: 8 devices",
+    ],
+    f"{VAE} --config.seed=-1": ["seed: -1"],
+    f"{VAE} --config.seed=99999999999999999999": ["seed: 99999999999999999999"],
+}
+
+
+def refuse(capsys, typed: str) -> str:
+    """The one line on standard error."""
+    code = launch.main(["launch.py", *typed.split()])
+    lines = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def files_below(folder: pathlib.Path) -> dict[pathlib.Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_what_is_mistyped_is_named(typed, capsys):
+    line = refuse(capsys, typed)
+    assert all(part in line for part in TYPED[typed]), line
+
+
+@pytest.mark.parametrize("typed", FIELDS)
+def test_a_wrong_field_is_named_and_nothing_is_written(typed, capsys, tmp_path):
+    line = refuse(capsys, f"{typed} --workdir={tmp_path / 'run'}")
+    assert all(part in line for part in FIELDS[typed]), line
+    assert not list(tmp_path.iterdir())
+
+
+def pictures(folder: pathlib.Path, num: int) -> pathlib.Path:
+    folder.mkdir(parents=True)
+    for index in range(num):
+        pixels = np.random.default_rng(index).integers(0, 256, (20, 24, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return folder
+
+
+def test_a_folder_that_can_not_be_data_is_named(capsys, tmp_path):
+    train = "train --config=configs/{}.py:folder,test --config.data.path={} --workdir={}"
+    flat, few = pictures(tmp_path / "flat", 20), pictures(tmp_path / "few", 3)
+    broken = pictures(tmp_path / "broken", 5)
+    (broken / "torn.png").write_bytes(b"no picture")
+    (tmp_path / "empty").mkdir()
+    expected = {
+        ("vae", ""): "data.path: is empty",
+        ("vae", tmp_path / "none"): "no such folder",
+        ("vae", tmp_path / "empty"): "no pictures",
+        ("vae", broken): "torn.png",
+        ("vae", few): "the validation split holds one image",
+        ("article_cgan", flat): "discriminator.conditioning: data set 'folder' has no labels",
+        ("article_gan", flat): "checkpoint.best_metric: 'frechet_distance' is not computed",
+        ("classifier", flat): "'classifier' needs labels",
+    }
+    workdir = tmp_path / "run"
+    for (config, path), part in expected.items():
+        assert part in refuse(capsys, train.format(config, path, workdir))
+    assert not workdir.exists()
+
+
+def test_a_workdir_that_can_not_be_trained_in_is_left_alone(capsys, tmp_path, runs):
+    (tmp_path / "file").touch()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").touch()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "config.json").write_text('{"name": "va')
+    small = "train --config=tests/small_config.py:vae --workdir="
+    expected = {
+        f"{small}{tmp_path / 'file'}": "no run folder",
+        f"{small}{tmp_path / 'file' / 'run'}": "can not write",
+        f"{small}{tmp_path / 'other'}": "no run folder",
+        f"{small}{tmp_path / 'damaged'}": "config.json: is not valid JSON",
+        f"{small}{runs / 'vae'} --config.seed=3": "differs in seed (0 there, 3 here)",
+        f"{small}{runs / 'gan'}": "belongs to another config",
+    }
+    before = files_below(tmp_path) | files_below(runs)
+    for typed, part in expected.items():
+        assert part in refuse(capsys, typed)
+    assert files_below(tmp_path) | files_below(runs) == before
+
+
+def test_a_workdir_that_can_not_be_used_is_left_alone(capsys, tmp_path, runs):
+    config = json.loads((runs / "vae" / "config.json").read_text())
+    for name, text in {
+        "early": json.dumps(config),
+        "damaged": json.dumps(config)[:300],
+        "array": "[1]",
+        "without": json.dumps({k: v for k, v in config.items() if k != "decoder"}),
+        "retyped": json.dumps(config | {"training": 3}),
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(text)
+    expected = {
+        f"evaluate --workdir={runs / 'vea'}": "did you mean",
+        f"evaluate --workdir={tmp_path}": "no run folder",
+        f"evaluate --workdir={tmp_path / 'early'}": "no checkpoint yet",
+        f"sample --workdir={tmp_path / 'early'}": "no checkpoint yet",
+        f"report --workdir={tmp_path / 'damaged'}": "not valid JSON",
+        f"evaluate --workdir={tmp_path / 'damaged'}": "not valid JSON",
+        f"evaluate --workdir={tmp_path / 'array'}": "no JSON object",
+        f"sample --workdir={tmp_path / 'without'}": "decoder: is missing",
+        f"sample --workdir={tmp_path / 'retyped'}": "training: 3 is no section",
+    }
+    before = files_below(tmp_path)
+    for typed, part in expected.items():
+        assert part in refuse(capsys, typed)
+    assert files_below(tmp_path) == before
+    assert not (tmp_path / "early" / "checkpoints").exists()
+
+
+def test_a_wrong_request_to_a_run_is_named(capsys, tmp_path, runs):
+    (tmp_path / "file").touch()
+    gan, vae = f"--workdir={runs / 'gan'}", f"--workdir={runs / 'vae'}"
+    expected = {
+        f"evaluate {vae} --split=tset": "--split: no such choice 'tset'; did you mean 'test'?",
+        f"evaluate {vae} --seed=-1": "--seed: -1",
+        f"reconstruct {gan}": "reconstruct: needs a Reconstructor; a GAN",
+        f"reconstruct {vae} --split=tests": "--split",
+        f"reconstruct {vae} --num=0": "--num: 0",
+        f"sample {vae} --labels=3": "trained without labels",
+        f"sample {gan} --labels=-1": "labels are 0 to 9",
+        f"sample {gan} --labels=10": "labels are 0 to 9",
+        f"sample {gan} --labels=three": "no such class 'three'",
+        f"sample {gan} --num=0": "--num: 0",
+        f"sample {gan} --out={tmp_path / 'file'}": "--out: can not write",
+        f"interpolate {gan} --steps=1": "--steps: 1",
+        f"interpolate {gan} --out={tmp_path / 'x.jpg'}": "x.png",
+        f"interpolate {gan} --out={tmp_path / 'file' / 'x.png'}": "--out: can not write",
+        f"sample --workdir={next(runs.glob('classifier-*'))}": "Classifier",
+    }
+    before = files_below(runs)
+    for typed, part in expected.items():
+        assert part in refuse(capsys, typed), typed
+    assert files_below(runs) == before
+
+
+def test_a_number_that_is_no_longer_finite_ends_training(capsys, tmp_path, runs):
+    judge = next(runs.glob("classifier-*"))
+    (tmp_path / judge.name).symlink_to(judge)
+    train = f"train --config=tests/small_config.py:vae --workdir={tmp_path / 'run'}"
+    code = launch.main(["launch.py", *train.split(), "--config.optimizer.learning_rate=1e6"])
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert code == 2
+    assert error.startswith("error: step ")
+    assert "no longer finite; try a lower learning_rate" in error
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def launched(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "launch.py", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_shell_sees_one_line_and_code_2(tmp_path):
+    for typed in ("trian", f"{VAE} --config.model.name=vea --workdir={tmp_path / 'run'}"):
+        result = launched(*typed.split())
+        assert result.returncode == 2
+        assert not result.stdout
+        assert len(result.stderr.splitlines()) == 1
+        assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["", *launch.COMMANDS])
+def test_help_names_every_flag(command, capsys):
+    assert launch.main(["launch.py", *filter(None, [command]), "--help"]) == 0
+    output = capsys.readouterr()
+    assert not output.err
+    if command:
+        assert all(f"--{flag.name}=" in output.out for flag in launch.COMMANDS[command].flags)
+    else:
+        assert all(f"launch.py {name} " in output.out for name in launch.COMMANDS)
+
+
+def test_help_and_mistyped_flags_do_not_wait_for_jax():
+    for arguments in (["train", "--help"], ["train", "--config=configs/vea.py"]):
+        code = (
+            f"import sys, launch; launch.main(['', *{arguments}]); sys.exit('jax' in sys.modules)"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_second_command_does_not_inherit_the_first_ones_flags(capsys, runs):
+    assert "--labels" in refuse(capsys, f"sample --workdir={runs / 'vae'} --labels=3")
+    assert "--workdir: is missing" in refuse(capsys, "sample")
+
+
+def test_nothing_but_its_own_lines_reaches_the_screen(runs):
+    result = launched("evaluate", f"--workdir={runs / 'gan'}")
+    assert result.returncode == 0
+    assert not result.stderr
+    assert result.stdout.startswith("scores on the test split:")
+    assert result.stdout.splitlines()[-1] == f"report: {runs / 'gan' / 'report.html'}"
+
+
+def test_eight_devices_are_emulated():
+    """The batch sizes above are refused for that reason."""
+    assert jax.local_device_count() == 8
+    assert os.environ["NPROC"] == "16"

@@ -1,0 +1,205 @@
+"""One step, compiled for one device or eight, by pmap or by jit, gives the same numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from genjax import rng
+from genjax.data.base import InMemory
+from genjax.data.plan import Plan
+from genjax.data.readers import Resident
+from genjax.errors import UserError
+from genjax.losses.adversarial import ADVERSARIAL_LOSSES
+from genjax.losses.likelihoods import Bernoulli
+from genjax.losses.penalties import PENALTIES
+from genjax.models.base import TrainState
+from genjax.models.gan import GAN
+from genjax.models.vae import VAE
+from genjax.nn.dcgan import DCGANDecoder, DCGANEncoder
+from genjax.nn.heads import Discriminator, Posterior
+from genjax.nn.layers import AXIS
+from genjax.nn.mlp import MLPDecoder, MLPEncoder
+from genjax.training.parallel import Devices
+
+BATCH_SIZE, STEPS, CLASSES, LATENTS = 16, 4, 3, 4
+SHAPE = (8, 8, 1)
+ALL, ONE = tuple(jax.devices()), tuple(jax.devices()[:1])
+KEY = jax.random.key(5)
+SOURCE = InMemory(
+    images=np.random.default_rng(0).integers(0, 256, (60, *SHAPE), np.uint8),
+    labels=(np.arange(60) % CLASSES).astype(np.int32),
+    class_names=("a", "b", "c"),
+)
+
+
+def dim(images, key, positions):
+    """An augmentation that draws for each example."""
+    return images * rng.uniform(key, positions, (1, 1, 1))
+
+
+def identity(images, key, positions):
+    return images
+
+
+def gan(penalty, conditional=False, d_steps=1, **networks):
+    """A GAN with batch norm in both networks, trained by gradient descent."""
+    classes = CLASSES if conditional else 0
+    how = ("batch_norm", "projection") if conditional else ("none", "none")
+    critic = Discriminator(MLPEncoder((8,), normalization="batch"), how[1], classes)
+    fields = {
+        "generator": MLPDecoder(SHAPE, (8,), "batch", conditioning=how[0], num_classes=classes),
+        "discriminator": critic,
+        **networks,
+    }
+    return GAN(
+        loss=ADVERSARIAL_LOSSES["non_saturating"],
+        penalty=PENALTIES[penalty],
+        penalty_weight=1.0,
+        auxiliary_weight=1.0,
+        d_steps=d_steps,
+        ema_decay=0.9,
+        d_optimizer=optax.sgd(0.05),
+        g_optimizer=optax.sgd(0.05),
+        latent_size=LATENTS,
+        num_classes=classes,
+        **fields,
+    )
+
+
+def vae():
+    return VAE(
+        encoder=Posterior(MLPEncoder((8,)), LATENTS),
+        decoder=MLPDecoder(SHAPE, (8,)),
+        likelihood=Bernoulli(),
+        optimizer=optax.sgd(0.01),
+        latent_size=LATENTS,
+        num_classes=0,
+        kl_weight=optax.constant_schedule(1.0),
+        # Near the latents' divergence: the maximum is of the mean over all devices.
+        free_bits=0.05,
+    )
+
+
+MODELS = {
+    "vae": vae(),
+    "gan": gan(
+        "dragan",
+        generator=DCGANDecoder(SHAPE, width=4),
+        discriminator=Discriminator(DCGANEncoder(width=4)),
+    ),
+    "conditional_gan": gan("gradient_penalty", conditional=True, d_steps=2),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compile_quickly():
+    """These tests compile for longer than they run."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def train(model, devices, augment=dim, steps_per_call=STEPS):
+    """(state after `STEPS` steps, metrics of every step), in dispatches of `steps_per_call`."""
+    plan = Plan(0, len(SOURCE), BATCH_SIZE * model.batches_per_step)
+    reader = Resident(SOURCE, plan)
+    shapes = {"image": jnp.zeros((1, *SHAPE)), "label": jnp.zeros(1, jnp.int32)}
+    state = devices.replicate(jax.jit(model.init)(KEY, shapes))
+    run = devices.compile(model, reader.fetch, augment)
+    store, key = devices.replicate(reader.store), devices.replicate(KEY)
+    metrics = []
+    for block in reader.blocks(0, STEPS // steps_per_call, steps_per_call):
+        given = state
+        state, of_block = run(given, store, devices.shard(block), key)
+        # Its memory is given away to the new one.
+        assert all(leaf.is_deleted() for leaf in jax.tree.leaves(given))
+        assert {leaf.shape[0] for leaf in jax.tree.leaves(of_block)} == {steps_per_call}
+        metrics.append(jax.device_get(of_block))
+    return jax.device_get(state), jax.tree.map(lambda *parts: np.concatenate(parts), *metrics)
+
+
+def assert_close(got, expected):
+    # Sums in another order differ in the last digits of float32, some 1e-7 of their size, and a
+    # few steps of gradient descent pass that on about as it is. (Adam would not: it divides a
+    # gradient by its own size, so where that is all rounding, the step is too.)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-6)
+    jax.tree.map(close, got, expected)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_eight_devices_agree_with_one_and_pmap_with_jit(name):
+    model = MODELS[name]
+    expected = train(model, Devices("pmap", ONE))
+    assert expected[0].step == STEPS
+    for kind in ("pmap", "jit"):
+        assert_close(train(model, Devices(kind, ALL)), expected)
+
+
+@pytest.mark.parametrize("kind", ["pmap", "jit"])
+def test_steps_in_one_dispatch_are_those_of_as_many_dispatches(kind):
+    devices = Devices(kind, ALL[:2])
+    at_once = train(MODELS["vae"], devices)
+    one_by_one = train(MODELS["vae"], devices, steps_per_call=1)
+    assert_close(at_once, one_by_one)
+
+
+class Probe:
+    """A model that only tells what its step was given, on all devices."""
+
+    def train_step(self, state, batch, key):
+        seen = {**batch, "key": jax.random.key_data(key)[None]}
+        return state.replace(step=state.step + 1), jax.lax.all_gather(seen, AXIS, tiled=True)
+
+
+@pytest.mark.parametrize("kind", ["pmap", "jit"])
+def test_a_step_is_given_its_own_rows_positions_and_key(kind):
+    devices = Devices(kind, ALL)
+    reader = Resident(SOURCE, Plan(0, len(SOURCE), BATCH_SIZE))
+    run = devices.compile(Probe(), reader.fetch, identity)
+    (block,) = reader.blocks(7, 1, 2)
+    # Steps 7 and 8 of a run.
+    state = TrainState(step=jnp.array(7), params={}, opt={}, stats={}, ema={})
+    store, key = devices.replicate(reader.store), devices.replicate(KEY)
+    state, seen = jax.device_get(run(devices.replicate(state), store, devices.shard(block), key))
+    assert state.step == 9
+    np.testing.assert_array_equal(seen["index"], block["index"])
+    np.testing.assert_array_equal(seen["label"], SOURCE.labels[block["index"]])
+    # Grey levels become numbers from 0 to 1.
+    np.testing.assert_allclose(seen["image"], SOURCE.images[block["index"]] / 255, rtol=1e-6)
+    # Places count through the whole batch, over all devices.
+    np.testing.assert_array_equal(seen["position"], np.tile(np.arange(BATCH_SIZE), (2, 1)))
+    # Every device has the same key, a function of the seed's key and the step alone.
+    for keys, step in zip(seen["key"], (7, 8), strict=True):
+        expected = jax.random.key_data(jax.random.fold_in(rng.stream(KEY, "train"), step))
+        np.testing.assert_array_equal(keys, np.tile(expected, (len(ALL), 1)))
+
+
+def test_each_device_has_its_own_rows_of_each_step():
+    devices = Devices("pmap", ALL[:4])
+    rows = np.arange(2 * 8 * 3).reshape(2, 8, 3)
+    placed = devices.shard({"image": rows})["image"]
+    assert placed.shape == (4, 2, 2, 3)
+    for number, shard in enumerate(placed.addressable_shards):
+        assert shard.device == ALL[number]
+        np.testing.assert_array_equal(shard.data[0], rows[:, 2 * number : 2 * number + 2])
+
+
+def test_a_replicated_tree_is_whole_on_every_device():
+    placed = Devices("jit", ALL).replicate({"a": np.arange(3.0)})["a"]
+    assert [shard.device for shard in placed.addressable_shards] == list(ALL)
+    assert all((shard.data == np.arange(3.0)).all() for shard in placed.addressable_shards)
+
+
+def test_all_devices_share_the_batch_unless_told():
+    assert Devices("pmap").devices == ALL
+    assert len(Devices("jit", ONE)) == 1
+
+
+@pytest.mark.parametrize(("batch_size", "nearest"), [(17, 16), (103, 104), (3, 8), (0, 8)])
+def test_batch_that_devices_do_not_divide_is_an_error_with_the_nearest_size(batch_size, nearest):
+    message = rf"^training\.batch_size: 8 devices do not divide {batch_size}; nearest: {nearest}$"
+    with pytest.raises(UserError, match=message):
+        Devices("pmap", ALL).check_batch_size(batch_size)
+    Devices("pmap", ALL).check_batch_size(nearest)
