@@ -17,8 +17,8 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     )
     config.generator = common.network("dcgan", width=32, normalization="batch")
     config.discriminator = common.network("dcgan", width=32, normalization="layer")
-    config.optimizer = common.gan_optimizers(1e-4, b1=0.0, b2=0.9)
-    config.training = common.training(common.epochs(dataset, 100), 64)
+    config.optimizer = common.gan_optimizers(5e-4, b1=0.0, b2=0.9)
+    config.training = common.training(common.epochs(dataset, 80), 32)
     config.checkpoint = common.checkpoint("frechet_distance", "min")
     config.evaluation = common.evaluation()
     return common.shrink(config) if test else config

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -20,7 +21,7 @@ from genjax.evaluation.rows import Evaluator, Score, append_rows, read_rows
 from genjax.evaluation.sampling import balanced_labels, draw, slerp
 from genjax.factory import Experiment
 from genjax.fields import COUNT, SEED, check_number, errors_within
-from genjax.models.base import Reconstructor, Sampler, TrainState, require
+from genjax.models.base import Reconstructor, Sampler, TrainState, require, sample_latents
 from genjax.report import grids
 from genjax.report.html import write_report
 from genjax.run_folder import (
@@ -306,10 +307,10 @@ def interpolate(
     asked = _labels(experiment, labels, num)
     out = out or workdir / "samples" / f"step_{step:08d}_interpolation_seed_{seed}.png"
     _check_png(out)
-    ends = rng.normal(
-        rng.key(seed, "interpolate"), np.arange(2 * num, dtype=np.int32), (model.latent_size,)
+    ends = np.asarray(
+        sample_latents(model, rng.key(seed, "interpolate"), jnp.arange(2 * num, dtype=jnp.int32))
     )
-    latents = slerp(np.asarray(ends[:num]), np.asarray(ends[num:]), steps)
+    latents = slerp(ends[:num], ends[num:], steps)
     rows = None if asked is None else np.repeat(asked, steps)
     images = jax.jit(model.generate)(params, latents.reshape(num * steps, -1), rows)
     grids.save_png(grids.grid(np.asarray(images), steps), out)

@@ -115,7 +115,8 @@ class Experiment:
 
     def init_state(self) -> TrainState:
         """The state before the first step, on all devices."""
-        state = self.model.init(rng.key(self.config["seed"], "init"), self._example_batch())
+        init = jax.jit(self.model.init)  # one program, where each zeros() would be one
+        state = init(rng.key(self.config["seed"], "init"), self._example_batch())
         return self.devices.replicate(state)
 
     @functools.cached_property

@@ -14,10 +14,13 @@ class Section(dict):
 
     def __init__(self, fields: Mapping[str, Any], path: str = ""):
         self.path = path
-        super().__init__(
-            (name, Section(value, f"{path}{name}.") if isinstance(value, Mapping) else value)
-            for name, value in fields.items()
-        )
+        super().__init__({name: self._value(name, value) for name, value in fields.items()})
+
+    def _value(self, name: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return Section(value, f"{self.path}{name}.")
+        # JSON has no tuples, and a Flax module with a list could not be hashed.
+        return tuple(value) if isinstance(value, list) else value
 
     def __missing__(self, name: str) -> Any:
         raise UserError(f"{self.path}{name}: is missing")

@@ -29,11 +29,12 @@ def runs(tmp_path_factory) -> pathlib.Path:
     # Every run compiles the same few programs; processes that tests start share them too.
     cache = {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0,
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": True,
     }
-    os.environ.update(cache)
     for name, value in cache.items():
-        jax.config.update(name.lower(), value if name.endswith("DIR") else float(value))
+        os.environ[name] = str(value)
+        jax.config.update(name.lower(), value)
     compilation_cache.reset_cache()
 
     folder = tmp_path_factory.mktemp("runs")

@@ -7,10 +7,11 @@ import subprocess
 import sys
 
 import jax
-import launch
 import numpy as np
 import pytest
 from PIL import Image
+
+import launch
 
 VAE = "train --config=configs/article_vae.py:mnist_sample,test"
 GAN = "train --config=configs/article_gan.py:mnist_sample,test"

@@ -70,5 +70,8 @@ def append_rows(path: pathlib.Path, rows: Iterable[dict[str, Any]]) -> None:
     identity = lambda row: tuple(row.get(name) for name in IDENTITY)
     known = {identity(row) for row in read_rows(path)}
     new = [row for row in rows if identity(row) not in known]
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
     with path.open("a", encoding="utf-8") as file:
+        if not text.endswith("\n") and text:  # a process was killed while it wrote
+            file.write("\n")
         file.writelines(json.dumps(row) + "\n" for row in new)

@@ -1,4 +1,4 @@
-"""Residual networks of SNGAN (Miyato et al. 2018, appendix B.4), for 28x28, 32x32 and 64x64."""
+"""Residual networks of SNGAN (Miyato et al. 2018, appendix B.4): 32x32, 64x64, and 28x28 alike."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,7 +25,8 @@ class Plan(NamedTuple):
 
 
 PLANS = {
-    28: Plan(base=7, decoder=(2, 2, 2), encoder=(1, 1, 1, 1), halvings=2),
+    # Not in the paper: as for 64, channels double where the side is halved.
+    28: Plan(base=7, decoder=(4, 2, 1), encoder=(1, 2, 4, 4), halvings=2),
     32: Plan(base=4, decoder=(2, 2, 2, 2), encoder=(1, 1, 1, 1), halvings=2),
     64: Plan(base=4, decoder=(16, 8, 4, 2, 1), encoder=(1, 2, 4, 8, 16), halvings=4),
 }

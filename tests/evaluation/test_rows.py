@@ -1,0 +1,47 @@
+"""Rows: one measurement is written once, whatever is measured besides."""
+
+import json
+
+from genjax.evaluation.rows import IDENTITY, append_rows, read_rows
+
+ROW = {
+    "metric": "kl",
+    "value": 1.5,
+    "split": "test",
+    "checkpoint": "last",
+    "step": 8,
+    "seed": 0,
+    "n_real": 10,
+    "n_fake": 0,
+    "extractor_sha256": "",
+    "config_hash": "c",
+    "code_version": "1",
+}
+
+
+def test_a_measurement_is_written_once(tmp_path):
+    path = tmp_path / "evals.jsonl"
+    append_rows(path, [ROW])
+    append_rows(path, [ROW, {**ROW, "value": 2.0}])
+    assert read_rows(path) == [ROW]
+
+
+def test_another_measurement_in_any_respect_is_another_row(tmp_path):
+    path = tmp_path / "evals.jsonl"
+    others = [{**ROW, name: "other"} for name in IDENTITY]
+    append_rows(path, [ROW, *others])
+    assert read_rows(path) == [ROW, *others]
+
+
+def test_a_torn_last_line_is_no_row_and_does_not_swallow_the_next(tmp_path):
+    path = tmp_path / "evals.jsonl"
+    append_rows(path, [ROW])
+    with path.open("a") as file:
+        file.write(json.dumps({**ROW, "step": 16})[:30])
+    assert read_rows(path) == [ROW]
+    append_rows(path, [{**ROW, "step": 16}])
+    assert read_rows(path) == [ROW, {**ROW, "step": 16}]
+
+
+def test_no_file_has_no_rows(tmp_path):
+    assert read_rows(tmp_path / "evals.jsonl") == []

@@ -1,0 +1,277 @@
+"""Whole runs: training, resuming, scoring and using them, by the command line itself."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import launch
+from genjax import commands, rng
+from genjax.models.base import sample_latents
+from genjax.training.checkpoint import Checkpoints
+
+
+def run(*arguments: str) -> None:
+    assert launch.main(["launch.py", *map(str, arguments)]) == 0
+
+
+def train_flags(model: str, workdir: pathlib.Path) -> list[str]:
+    return ["train", f"--config=tests/small_config.py:{model}", f"--workdir={workdir}"]
+
+
+def last_state(workdir: pathlib.Path, step: int = 24):
+    experiment = commands.load(workdir)
+    with Checkpoints(workdir, **experiment.config["checkpoint"], read_only=True) as checkpoints:
+        return jax.device_get(checkpoints.restore(step, experiment.state_shape))
+
+
+def rows(path: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def assert_same_run(workdir: pathlib.Path, other: pathlib.Path) -> None:
+    """Bit for bit: parameters, optimizers, EMA, statistics, and every row of numbers."""
+    ours, theirs = last_state(workdir), last_state(other)
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    assert rows(workdir / "metrics.jsonl") == rows(other / "metrics.jsonl")
+    strip = lambda rows: [{k: v for k, v in row.items() if k != "code_version"} for row in rows]
+    assert strip(rows(workdir / "evals.jsonl")) == strip(rows(other / "evals.jsonl"))
+
+
+@pytest.fixture
+def beside_judge(runs, tmp_path) -> pathlib.Path:
+    """An empty folder with the judge of `runs`, so that it need not be trained again."""
+    judge = next(runs.glob("classifier-*"))
+    shutil.copytree(judge, tmp_path / judge.name)
+    return tmp_path
+
+
+def test_a_run_folder_describes_itself(runs):
+    for model, metric in (("vae", "elbo"), ("gan", "frechet_distance")):
+        folder = runs / model
+        names = {path.name for path in folder.iterdir() if "tfevents" not in path.name}
+        files = {"config.json", "environment.json", "metrics.jsonl", "evals.jsonl", "report.html"}
+        assert names == files | {"checkpoints", "samples"}
+        assert json.loads((folder / "environment.json").read_text())["jax"] == jax.__version__
+        steps = [row["step"] for row in rows(folder / "metrics.jsonl") if "train/" in str(row)]
+        assert steps == list(range(4, 25, 4))
+        (last,) = [
+            row
+            for row in rows(folder / "evals.jsonl")
+            if (row["metric"], row["checkpoint"]) == (metric, "last")
+        ]
+        assert (last["step"], last["split"], last["n_real"]) == (24, "test", 500)
+        assert last["config_hash"] == commands.config_hash(
+            json.loads((folder / "config.json").read_text())
+        )
+
+
+def test_every_part_of_the_gan_state_has_moved(runs):
+    """Or comparing the states of two runs would say little."""
+    experiment = commands.load(runs / "gan")
+    first, last = jax.device_get(experiment.init_state()), last_state(runs / "gan")
+    for part in ("params", "opt", "stats", "ema"):
+        for name, leaves in getattr(last, part).items():
+            pairs = zip(
+                jax.tree.leaves(leaves), jax.tree.leaves(getattr(first, part)[name]), strict=True
+            )
+            assert any(not np.array_equal(new, old) for new, old in pairs), (part, name)
+    assert {"batch_stats"} <= last.stats["generator"].keys()
+    assert {"spectral"} <= last.stats["discriminator"].keys()
+
+
+def test_training_a_finished_run_again_changes_nothing(runs, capsys, monkeypatch):
+    monkeypatch.setattr(commands, "_train", lambda *_: pytest.fail("it was trained again"))
+    monkeypatch.setattr(commands, "_score", lambda *_: pytest.fail("it was scored again"))
+    before = {
+        path: path.read_bytes()
+        for path in (runs / "gan").rglob("*")
+        if path.suffix != ".html"
+        if path.is_file()
+    }
+    run(*train_flags("gan", runs / "gan"))
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert "is trained and scored already" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_ends_as_an_unbroken_one(runs, beside_judge, monkeypatch):
+    workdir, write = beside_judge / "vae", commands.MetricsWriter.write
+
+    def interrupted(writer, step, metrics):
+        write(writer, step, metrics)
+        if step == 12:  # between the checkpoints at 8 and 16, after a row
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commands.MetricsWriter, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(*train_flags("vae", workdir))
+    assert rows(workdir / "metrics.jsonl")[-1]["step"] == 12
+    run(*train_flags("vae", workdir))
+    assert_same_run(workdir, runs / "vae")
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(runs, beside_judge, capsys):
+    workdir = beside_judge / "gan"
+    command = [sys.executable, "launch.py", *train_flags("gan", workdir)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 300
+        while not (workdir / "checkpoints" / "8").is_dir() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (workdir / "checkpoints" / "24").exists()
+    capsys.readouterr()
+    run(*train_flags("gan", workdir))
+    assert "training from step " in capsys.readouterr().out
+    assert_same_run(workdir, runs / "gan")
+
+
+def test_scoring_again_gives_the_same_rows_and_appends_none(runs):
+    for model in ("vae", "gan"):
+        path = runs / model / "evals.jsonl"
+        run("evaluate", f"--workdir={runs / model}")
+        before = path.read_bytes()
+        run("evaluate", f"--workdir={runs / model}")
+        assert path.read_bytes() == before
+        measured = {}
+        for row in rows(path):
+            key = (row["metric"], row["checkpoint"], row["step"])
+            assert measured.setdefault(key, row["value"]) == row["value"]
+
+
+def test_another_seed_scores_other_samples_and_another_split_other_images(runs, tmp_path):
+    workdir = tmp_path / "gan"
+    shutil.copytree(runs / "gan", workdir)
+    judge = next(runs.glob("classifier-*"))
+    (tmp_path / judge.name).symlink_to(judge)
+    (workdir / "evals.jsonl").unlink()
+    for flags in ([], ["--seed=1"], ["--split=validation"]):
+        run("evaluate", f"--workdir={workdir}", *flags)
+    distances = [
+        row["value"]
+        for row in rows(workdir / "evals.jsonl")
+        if (row["metric"], row["checkpoint"]) == ("frechet_distance", "last")
+    ]
+    assert len(set(distances)) == 3
+
+
+def draw(runs, out, *flags: str) -> dict[str, bytes]:
+    run("sample", f"--workdir={runs / 'gan'}", f"--out={out}", *flags)
+    return {path.name: path.read_bytes() for path in sorted(out.glob("0*.png"))}
+
+
+def test_samples_follow_the_seed_alone(runs, tmp_path, monkeypatch):
+    six = draw(runs, tmp_path / "six", "--num=6", "--seed=1")
+    assert draw(runs, tmp_path / "again", "--num=6", "--seed=1") == six
+    assert not set(draw(runs, tmp_path / "other", "--num=6", "--seed=2").values()) & set(
+        six.values()
+    )
+    whole = commands.draw
+    monkeypatch.setattr(commands, "draw", lambda *args: whole(*args, batch_size=4))
+    assert draw(runs, tmp_path / "batches", "--num=6", "--seed=1") == six
+
+
+def test_labels_are_taken_in_turn_and_stand_in_the_names(runs, tmp_path):
+    names = list(draw(runs, tmp_path / "asked", "--num=5", "--labels=3,7"))
+    assert names == ["00000_3.png", "00001_7.png", "00002_3.png", "00003_7.png", "00004_3.png"]
+    names = list(draw(runs, tmp_path / "all", "--num=11"))
+    assert [name[6] for name in names] == list("01234567890")
+    with Image.open(tmp_path / "all" / "00000_0.png") as picture:
+        assert picture.size == (28, 28)
+
+
+def test_the_label_changes_the_picture(runs, tmp_path):
+    three = draw(runs, tmp_path / "three", "--num=1", "--labels=3")
+    seven = draw(runs, tmp_path / "seven", "--num=1", "--labels=7")
+    assert list(three.values()) != list(seven.values())
+
+
+def tile(path: pathlib.Path, row: int, column: int) -> np.ndarray:
+    """A 28x28 tile of a grid: enlarged twice, two pixels between tiles."""
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("L")).astype(int)
+    top, left = (2 + place * (2 * 28 + 2) for place in (row, column))
+    return pixels[top : top + 56 : 2, left : left + 56 : 2]
+
+
+def test_interpolation_begins_and_ends_at_the_images_of_two_latents(runs, tmp_path):
+    out = tmp_path / "way.png"
+    run("interpolate", f"--workdir={runs / 'vae'}", "--num=2", "--steps=5", f"--out={out}")
+    experiment, params, _ = commands._restore(runs / "vae", commands.Sampler, "test")
+    latents = sample_latents(experiment.model, rng.key(0, "interpolate"), jnp.arange(4))
+    images = np.asarray(experiment.model.generate(params, latents))[..., 0]
+    for row in range(2):
+        for column, latent in ((0, row), (4, 2 + row)):
+            assert np.abs(tile(out, row, column) - np.round(255 * images[latent])).max() <= 1
+        assert np.abs(tile(out, row, 2) - tile(out, row, 0)).max() > 1
+
+
+def test_reconstructions_stand_below_the_originals(runs, tmp_path):
+    out = tmp_path / "pair.png"
+    run("reconstruct", f"--workdir={runs / 'vae'}", "--num=1", f"--out={out}")
+    experiment, params, _ = commands._restore(runs / "vae", commands.Sampler, "test")
+    image = experiment.sources["test"][0]["image"]
+    with Image.open(out) as picture:
+        pixels = np.asarray(picture.convert("L")).astype(int)[:, 8:64:2]
+    np.testing.assert_array_equal(pixels[8:64:2], image[..., 0])
+    wanted = experiment.model.reconstruct(params, image[None] / np.float32(255))
+    below = pixels[8 + 56 + 1 :: 2][:28]
+    assert np.abs(below - np.round(255 * np.asarray(wanted)[0, :, :, 0])).max() <= 1
+
+
+def test_a_folder_of_pictures_trains_scores_and_samples(tmp_path, runs):
+    """With fewer pictures in a split than in an evaluation batch, and without a judge."""
+    for index in range(40):
+        folder = tmp_path / "pictures" / ("cats", "dogs")[index % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(index).integers(0, 256, (20, 24, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    workdir, out = tmp_path / "run", tmp_path / "out"
+    flags = (
+        f"--config.data.path={tmp_path / 'pictures'} --config.training.duration=8 "
+        "--config.data.image_size=28 --config.data.channels=1 --config.evaluation.num_samples=0"
+    )
+    run(*train_flags("vae,folder", workdir), *flags.split())
+    scores = {row["metric"]: row["n_real"] for row in rows(workdir / "evals.jsonl")}
+    num = len(commands.load(workdir).sources["test"])
+    assert num < 16
+    assert scores == dict.fromkeys(
+        ("mse", "psnr", "ssim", "elbo", "log_prob", "kl", "active_units"), num
+    )
+    run("sample", f"--workdir={workdir}", "--num=2", f"--out={out}")
+    assert sorted(path.name for path in out.iterdir()) == ["00000.png", "00001.png", "grid.png"]
+
+
+ON_ONE_DEVICE = """
+import os, pathlib, sys
+import jax, numpy as np
+from genjax import commands
+assert jax.local_device_count() == 1
+sys.path.insert(0, "tests")
+from test_commands import last_state
+state = last_state(pathlib.Path(sys.argv[1]))
+np.savez(sys.argv[2], *jax.tree.leaves(state))
+"""
+
+
+def test_a_run_of_eight_devices_is_used_on_one(runs, tmp_path):
+    out = tmp_path / "leaves.npz"
+    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(["."])}
+    command = [sys.executable, "-c", ON_ONE_DEVICE, str(runs / "gan"), str(out)]
+    subprocess.run(command, check=True, env=environment)
+    here = jax.tree.leaves(last_state(runs / "gan"))
+    with np.load(out) as there:
+        assert len(there) == len(here)
+        for index, leaf in enumerate(here):
+            np.testing.assert_array_equal(leaf, there[f"arr_{index}"])

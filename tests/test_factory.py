@@ -1,0 +1,177 @@
+"""From config to objects: every field is read, none is made up."""
+
+import copy
+import functools
+import importlib
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+from test_configs import NAMES, load
+
+from genjax import factory
+from genjax.errors import UserError
+from genjax.models.base import LabelReader, Reconstructor, Sampler
+
+
+@pytest.fixture
+def fields_only(monkeypatch):
+    """Building takes milliseconds: data is opened once, networks are not traced."""
+    module = importlib.import_module("genjax.data.mnist_sample")
+    monkeypatch.setattr(module, "mnist_sample", functools.lru_cache(module.mnist_sample))
+    monkeypatch.setattr(factory.Experiment, "state_shape", None)
+
+
+def leaves(section: dict, path: tuple[str, ...] = ()):
+    for name, value in section.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def sections(config: dict) -> set[tuple[str, ...]]:
+    return {path[:depth] for path in leaves(config) for depth in range(len(path))}
+
+
+def at(config: dict, path: tuple[str, ...]) -> dict:
+    return functools.reduce(lambda section, name: section[name], path, config)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_field_is_needed(name, fields_only):
+    config = load(name).to_dict()
+    for path in leaves(config):
+        if path[0] == "likelihood" and path[-1] != "name":
+            continue  # a likelihood has defaults, so that --config.likelihood.name can change it
+        without = copy.deepcopy(config)
+        del at(without, path[:-1])[path[-1]]
+        with pytest.raises(UserError, match=f"{path[-1]}: is missing") as error:
+            factory.build(without)
+        assert all(part in str(error.value) for part in path), (path, error.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_field_is_left_unread(name, fields_only):
+    config = load(name).to_dict()
+    for path in sections(config):
+        more = copy.deepcopy(config)
+        at(more, path)["bogus"] = 1
+        with pytest.raises(UserError, match="bogus: no such field") as error:
+            factory.build(more)
+        assert all(part in str(error.value) for part in path), (path, error.value)
+
+
+def test_a_config_is_the_same_after_json(fields_only):
+    """As a run folder keeps it: `widths` comes back as a list, which no Flax module may hold."""
+    config = load("article_vae").to_dict()
+    again = factory.build(json.loads(json.dumps(config)))
+    assert again.model.encoder == factory.build(config).model.encoder
+    assert isinstance(hash(again.model.encoder), int)
+
+
+def build(name: str, **changes):
+    config = load(name).to_dict()
+    for path, value in changes.items():
+        *sections, field = path.split("__")
+        at(config, tuple(sections))[field] = value
+    return factory.build(config)
+
+
+def test_models_have_the_abilities_and_metrics_of_their_kind(fields_only):
+    expected = {
+        "article_vae": ({Sampler, Reconstructor}, {"ssim", "elbo", "frechet_distance"}),
+        "article_gan": ({Sampler}, {"frechet_distance", "class_entropy"}),
+        "article_cgan": ({Sampler}, {"frechet_distance", "label_accuracy"}),
+        "classifier": ({LabelReader}, {"accuracy"}),
+    }
+    for name, (abilities, metrics) in expected.items():
+        experiment = build(name)
+        found = {
+            ability
+            for ability in (Sampler, Reconstructor, LabelReader)
+            if isinstance(experiment.model, ability)
+        }
+        assert found == abilities
+        assert metrics <= set(experiment.metrics())
+    assert "label_accuracy" not in build("article_gan").metrics()
+
+
+def test_without_samples_to_judge_there_is_no_judge(fields_only):
+    assert build("article_vae").judge.model.num_classes == 10
+    without = build("article_vae", evaluation__num_samples=0)
+    assert without.judge is None
+    assert "frechet_distance" not in without.metrics()
+    assert (
+        build("article_gan", evaluation__num_samples=0, checkpoint__best_metric="").metrics() == []
+    )
+
+
+def test_labels_reach_both_networks_or_none(fields_only):
+    assert build("article_cgan").model.num_classes == 10
+    assert build("article_gan").model.num_classes == 0
+
+
+def test_durations_count_all_images_of_a_step(fields_only):
+    """4,000 images, 16 a batch: an epoch is 250 steps, or 50 with five discriminator batches."""
+    assert build("article_gan", training__duration="1 epoch").cadence.total_steps == 250
+    five = build("article_gan", training__duration="1 epoch", model__d_steps=5)
+    assert five.cadence.total_steps == 50
+    assert five.images_per_step == 80
+
+
+def test_cadence_rounds_up_to_calls_and_logs(fields_only):
+    cadence = build(
+        "article_gan",
+        training__duration="7 steps",
+        training__steps_per_call=4,
+        training__log_every="5 steps",
+        training__checkpoint_every="50 percent",
+    ).cadence
+    assert (cadence.total_steps, cadence.log_every, cadence.checkpoint_every) == (8, 8, 8)
+
+
+def test_the_schedule_reaches_the_optimizer(fields_only):
+    """Plain gradient descent under a cosine of 0.5 over 8 steps, 4 of them a rise from 0."""
+    config = {
+        "optimizer__name": "sgd",
+        "optimizer__b1": 0.0,
+        "optimizer__learning_rate": 0.5,
+        "optimizer__schedule": "cosine",
+        "optimizer__warmup": "4 steps",
+    }
+    optimizer = build("article_vae", **config).model.optimizer
+    params, gradient = jnp.zeros(()), jnp.ones(())
+    state, steps = optimizer.init(params), []
+    for _ in range(8):
+        update, state = optimizer.update(gradient, state, params)
+        steps.append(-float(update))
+    cosine = [0.25 * (1 + jnp.cos(jnp.pi * k / 4)) for k in range(4)]
+    assert steps == pytest.approx([0, 0.125, 0.25, 0.375, *map(float, cosine)], abs=1e-6)
+
+
+def test_the_kl_warms_up(fields_only):
+    weight = build("article_vae", model__kl_warmup="4 steps", model__kl_weight=2.0).model.kl_weight
+    assert [float(weight(step)) for step in (0, 2, 4, 8)] == pytest.approx([0, 1, 2, 2])
+
+
+def test_a_vae_on_residual_networks_keeps_the_place_of_things():
+    section = {
+        "name": "resnet",
+        "width": 4,
+        "normalization": "none",
+        "spectral_norm": False,
+        "conditioning": "none",
+    }
+    shapes = build("article_vae", encoder=section).state_shape
+    # Summed over the places, as a discriminator has it, 4 features would be left.
+    num_features, outputs = shapes.params["encoder"]["Dense_0"]["kernel"].shape
+    assert outputs == 2 * 20
+    assert num_features >= 4 * 7 * 7
+
+
+def test_the_state_restores_onto_all_devices():
+    shapes = build("article_vae").state_shape
+    for leaf in jax.tree.leaves(shapes):
+        assert leaf.sharding.device_set == set(jax.local_devices())

@@ -1,0 +1,113 @@
+"""The loop with a model that counts: what is done when, and in which order."""
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from genjax.errors import UserError
+from genjax.models.base import TrainState
+from genjax.training import loop
+from genjax.training.writers import Progress
+
+
+def state(step: int) -> TrainState:
+    return TrainState(step=np.int32(step), params={}, opt={}, stats={}, ema={})
+
+
+class Run:
+    """Runs the loop and keeps an account of it; the loss of step k is `losses(k)`."""
+
+    def __init__(self, start=0, total=12, per_call=2, log=4, save=8, losses=float, scores=None):
+        self.events, self.saved, self.written = [], [], []
+        self.losses, self.scores = losses, {"score": 1.0} if scores is None else scores
+        cadence = loop.Cadence(
+            total_steps=total, steps_per_call=per_call, log_every=log, checkpoint_every=save
+        )
+        blocks = [None] * ((total - start) // per_call)
+        self.per_call = per_call
+        with contextlib.closing(io.StringIO()) as screen:
+            self.last = loop.train(
+                state(start),
+                self.run_block,
+                blocks,
+                cadence=cadence,
+                images_per_step=1,
+                evaluate=self.evaluate,
+                checkpoints=self,
+                writer=self,
+                progress=Progress(total, enabled=False, console=Console(file=screen)),
+            )
+
+    def run_block(self, before, block):
+        del block
+        first = int(before.step)
+        steps = range(first + 1, first + self.per_call + 1)
+        return state(steps[-1]), {"loss": np.array([self.losses(step) for step in steps])}
+
+    def evaluate(self, now):
+        self.events.append(("evaluate", int(now.step)))
+        return self.scores
+
+    def save(self, now, scores):
+        self.events.append(("save", int(now.step)))
+        self.saved.append((int(now.step), scores))
+
+    def write(self, step, metrics):
+        self.events.append(("write", step))
+        self.written.append((step, metrics))
+
+    def flush(self):
+        self.events.append(("flush", None))
+
+
+def test_metrics_are_means_over_the_steps_since_the_last_row():
+    """The loss of step k is k: the means of 1..4, 5..8 and 9..12."""
+    run = Run()
+    losses = [(step, row["train/loss"]) for step, row in run.written if "train/loss" in row]
+    assert losses == [(4, 2.5), (8, 6.5), (12, 10.5)]
+    assert int(run.last.step) == 12
+
+
+def test_a_checkpoint_is_evaluated_then_written_then_saved():
+    events = Run().events
+    start = events.index(("evaluate", 8))
+    assert events[start : start + 4] == [
+        ("evaluate", 8),
+        ("write", 8),
+        ("flush", None),
+        ("save", 8),
+    ]
+    assert ("write", 8) in events[:start]  # the training row is there before
+
+
+def test_the_last_step_is_logged_and_saved_even_off_the_beat():
+    run = Run(total=10, log=4, save=8)
+    assert [step for step, _ in run.saved] == [8, 10]
+    assert [step for step, row in run.written if "train/loss" in row] == [4, 8, 10]
+
+
+def test_a_resumed_run_goes_on_with_the_same_beat():
+    run = Run(start=8)
+    assert [step for step, _ in run.saved] == [12]
+    assert dict(run.written[:1])[12] == {"train/loss": 10.5}
+
+
+def test_a_finished_run_does_nothing():
+    run = Run(start=12)
+    assert run.events == []
+    assert int(run.last.step) == 12
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_the_first_step_that_is_not_finite_is_named_and_not_saved(bad):
+    with pytest.raises(UserError, match=r"step 7: loss is (nan|inf|-inf), no longer finite"):
+        Run(losses=lambda step: bad if step >= 7 else 1.0, save=4)
+
+
+def test_a_validation_score_that_is_nan_is_named_and_not_saved():
+    with pytest.raises(UserError, match="step 8: validation score is nan"):
+        Run(scores={"score": float("nan")})
+    assert [step for step, _ in Run(scores={"psnr": float("inf")}).saved] == [8, 12]
