@@ -135,7 +135,10 @@ COMMANDS = {
 
 
 def main(argv: list[str]) -> int:
-    """Runs `launch.py COMMAND FLAGS`; 0, or 2 after one line on what the user got wrong."""
+    """Runs `launch.py COMMAND FLAGS`; 0, or 2 after one line on what the user got wrong.
+
+    130 after Ctrl-C, as shells have it.
+    """
     name = argv[1] if len(argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):
         print(__doc__.strip())
@@ -149,6 +152,9 @@ def main(argv: list[str]) -> int:
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
     return 0
 
 

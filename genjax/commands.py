@@ -116,12 +116,15 @@ def _pictures(experiment: Experiment, params: PyTree) -> dict[str, np.ndarray]:
     """Grids by name: samples from fixed latents, validation images above reconstructions."""
     model, pictures = experiment.model, {}
     if isinstance(model, Sampler):
-        labels = balanced_labels(GRID, model.num_classes)
-        if labels is not None:
-            labels = np.sort(labels)
         key = rng.key(experiment.config["seed"], "grid")
-        samples = np.concatenate(list(draw(model, params, key, GRID, labels)))
-        pictures["samples"] = grids.grid(samples, 8)
+        # One class a row, where there are classes; the first twenty of many.
+        names = experiment.class_names[: min(model.num_classes, 20)]
+        labels = np.repeat(np.arange(len(names), dtype=np.int32), 8) if names else None
+        num = GRID if labels is None else len(labels)
+        samples = np.concatenate(list(draw(model, params, key, num, labels)))
+        pictures["samples"] = (
+            grids.grid(samples, 8) if labels is None else grids.labelled_rows(samples, names, 8)
+        )
     if isinstance(model, Reconstructor):
         batch = _first_batch(experiment, "validation", GRID // 2)
         pictures["reconstructions"] = grids.pairs(
