@@ -18,5 +18,5 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     config.optimizer = common.gan_optimizers(5e-4, b1=0.5)
     config.training = common.training(common.epochs(dataset, 240), 128, steps_per_call=50)
     config.checkpoint = common.checkpoint("frechet_distance", "min")
-    config.evaluation = common.evaluation()
+    config.evaluation = common.evaluation(dataset)
     return common.shrink(config) if test else config

@@ -10,7 +10,7 @@ from configs import common
 
 def get_config(arg: str = "mnist_sample") -> ConfigDict:
     dataset, test = common.parse(arg)
-    config = common.classifier()
+    config = common.classifier(dataset)
     config.data = common.data(dataset, augment=config.augment)
     del config.augment
     config.name, config.seed = "classifier", 0

@@ -136,14 +136,14 @@ def checkpoint(best_metric: str, best_mode: str) -> ConfigDict:
     return ConfigDict({"max_to_keep": 1, "best_metric": best_metric, "best_mode": best_mode})
 
 
-def classifier() -> ConfigDict:
+def classifier(dataset: str) -> ConfigDict:
     """A small convolutional classifier; `evaluation.classifier` judges samples by one."""
     return ConfigDict(
         {
             "model": {"name": "classifier", "feature_size": 64},
             "encoder": network("dcgan", width=32, normalization="batch").to_dict(),
             "optimizer": optimizer(1e-3, schedule="cosine").to_dict(),
-            "training": training("80000 examples", 100).to_dict(),
+            "training": training(epochs(dataset, 20), 100).to_dict(),
             "checkpoint": checkpoint("accuracy", "max").to_dict(),
             "evaluation": {"batch_size": 500, "num_samples": 0, "classifier": {}},
             "augment": "shift",
@@ -151,10 +151,10 @@ def classifier() -> ConfigDict:
     )
 
 
-def evaluation() -> ConfigDict:
+def evaluation(dataset: str) -> ConfigDict:
     """2,000 samples before the judge."""
     return ConfigDict(
-        {"batch_size": 500, "num_samples": 2000, "classifier": classifier().to_dict()}
+        {"batch_size": 500, "num_samples": 2000, "classifier": classifier(dataset).to_dict()}
     )
 
 

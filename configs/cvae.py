@@ -19,5 +19,5 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     config.optimizer = common.optimizer(1e-3, schedule="cosine")
     config.training = common.training(common.epochs(dataset, 40), 100)
     config.checkpoint = common.checkpoint("elbo", "max")
-    config.evaluation = common.evaluation()
+    config.evaluation = common.evaluation(dataset)
     return common.shrink(config) if test else config

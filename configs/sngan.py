@@ -23,5 +23,5 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     duration, batch_size = (common.epochs(dataset, 20), 32) if grey else ("100000 steps", 64)
     config.training = common.training(duration, batch_size)
     config.checkpoint = common.checkpoint("frechet_distance", "min")
-    config.evaluation = common.evaluation()
+    config.evaluation = common.evaluation(dataset)
     return common.shrink(config) if test else config
