@@ -33,8 +33,9 @@ def concatenate_label(x: Array, labels: Labels | None, num_classes: int) -> Arra
 class Normalize(nn.Module):
     """Normalisation by name: `none`, `batch`, `layer`, `conditional_batch`.
 
-    Batch statistics are those of the whole batch, over every device. `conditional_batch` has a
-    scale and a bias for each class (Dumoulin et al. 2017).
+    Batch statistics are those of the whole batch, over every device. `layer` normalises each
+    example by itself, over pixels and channels, as WGAN-GP's critic does. `conditional_batch` has
+    a scale and a bias for each class (Dumoulin et al. 2017).
     """
 
     kind: str
@@ -47,7 +48,7 @@ class Normalize(nn.Module):
         if self.kind == "none":
             return x
         if self.kind == "layer":
-            return nn.LayerNorm(dtype=self.dtype)(x)
+            return nn.LayerNorm(dtype=self.dtype, reduction_axes=tuple(range(1, x.ndim)))(x)
         conditional = self.kind == "conditional_batch"
         x = nn.BatchNorm(
             use_running_average=not train,

@@ -82,11 +82,13 @@ def test_conditional_batch_starts_as_batch_and_has_a_scale_and_bias_for_each_cla
     np.testing.assert_allclose(y, expected * of_class(scale) + of_class(bias), rtol=1e-4, atol=1e-4)
 
 
-def test_layer_norm_is_over_the_channels_of_each_example():
+def test_layer_norm_is_over_pixels_and_channels_of_each_example():
     x = rows()[0]
     variables = Normalize("layer").init(jax.random.key(0), x, train=True)
     y = Normalize("layer").apply(variables, x, train=True)
-    expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+    axes = tuple(range(1, x.ndim))
+    mean, var = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
+    expected = (x - mean) / np.sqrt(var + 1e-6)
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
 

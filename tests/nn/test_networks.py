@@ -58,11 +58,12 @@ def test_decoder_gives_images_of_its_shape(name, shape):
 
 
 # Sides and channels at the end: 28 is halved twice to 7, 32 three times to 4, 64 four times to 4;
-# the width doubles with each halving but the first. ResNets sum over pixels.
+# the width doubles with each halving but the first. ResNets sum over pixels, and double their width
+# twice for 28 and four times for 64.
 FEATURES = {
     "mlp": {28: 6, 32: 6, 64: 6},
     "dcgan": {28: 7 * 7 * 8, 32: 4 * 4 * 16, 64: 4 * 4 * 32},
-    "resnet": {28: 4, 32: 4, 64: 64},
+    "resnet": {28: 16, 32: 4, 64: 64},
 }
 
 
@@ -75,9 +76,9 @@ def test_encoder_gives_features(name, shape):
 
 
 def test_resnet_encoder_can_keep_the_place_of_things():
-    # 28 is halved twice, so 7 x 7 pixels of the last width.
+    # 28 is halved twice, so 7 x 7 pixels; the last blocks have four times the width.
     output, _, _ = traced(ResNetEncoder(width=4, pooling="flatten"), images(28, 28, 1))
-    assert output.shape == (2, 7 * 7 * 4)
+    assert output.shape == (2, 7 * 7 * 16)
 
 
 WRONG_SIZES = [
