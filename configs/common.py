@@ -143,7 +143,7 @@ def classifier(dataset: str) -> ConfigDict:
             "model": {"name": "classifier", "feature_size": 64},
             "encoder": network("dcgan", width=32, normalization="batch").to_dict(),
             "optimizer": optimizer(1e-3, schedule="cosine").to_dict(),
-            "training": training(epochs(dataset, 20), 100).to_dict(),
+            "training": training(epochs(dataset, 20), 64).to_dict(),
             "checkpoint": checkpoint("accuracy", "max").to_dict(),
             "evaluation": {"batch_size": 500, "num_samples": 0, "classifier": {}},
             "augment": "shift",

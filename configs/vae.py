@@ -17,7 +17,7 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     config.decoder = common.network("dcgan", width=32, normalization="batch")
     config.likelihood = ConfigDict({"name": "bernoulli"})
     config.optimizer = common.optimizer(1e-3, schedule="cosine")
-    config.training = common.training(common.epochs(dataset, 40), 100)
+    config.training = common.training(common.epochs(dataset, 40), 128)
     config.checkpoint = common.checkpoint("elbo", "max")
     config.evaluation = common.evaluation(dataset)
     return common.shrink(config) if test else config
