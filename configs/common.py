@@ -1,5 +1,7 @@
 """What the configs share: data sets by name, and sections with their usual values."""
 
+import re
+
 from ml_collections import ConfigDict
 
 
@@ -15,7 +17,7 @@ def data(dataset: str, **overrides) -> ConfigDict:
     """The data section: `mnist_sample`, `shapes`, `folder`, or any image set of TFDS by name."""
     # Larger pictures in colour are brought to 32x32; MNIST and its like keep their form.
     grey_28 = {"mnist", "fashion_mnist", "kmnist", "emnist"}
-    size, channels = (28, 1) if dataset.partition("/")[0] in grey_28 else (32, 3)
+    size, channels = (28, 1) if re.split("[/:]", dataset)[0] in grey_28 else (32, 3)
     sets = {
         "mnist_sample": {"name": "mnist_sample", "image_size": 28, "channels": 1},
         "shapes": {
@@ -51,8 +53,9 @@ def data(dataset: str, **overrides) -> ConfigDict:
 
 
 def epochs(dataset: str, on_mnist_sample: int) -> str:
-    """A duration; larger sets need fewer epochs."""
-    return f"{on_mnist_sample if dataset == 'mnist_sample' else on_mnist_sample // 4} epochs"
+    """A duration; sets larger than the embedded one need fewer epochs, a folder may be small."""
+    small = dataset in ("mnist_sample", "folder")
+    return f"{on_mnist_sample if small else on_mnist_sample // 4} epochs"
 
 
 def network(name: str, conditioning: str = "none", **overrides) -> ConfigDict:
@@ -159,7 +162,8 @@ def evaluation(dataset: str) -> ConfigDict:
 
 
 def shrink(config: ConfigDict) -> ConfigDict:
-    """The test variant: the same experiment for a few steps."""
+    """The test variant: the same experiment for a few steps, in a run folder of its own."""
+    config.name += "_test"
     config.training.update(
         {"duration": "8 steps", "batch_size": 16, "steps_per_call": 2, "log_every": "4 steps"}
     )

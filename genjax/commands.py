@@ -15,10 +15,12 @@ from rich.table import Table
 
 from genjax import factory, rng
 from genjax.data.readers import evaluation_batches, prefetch
+from genjax.data.transforms import to_float
 from genjax.errors import UserError, choose, did_you_mean
 from genjax.evaluation.extractors import ClassifierExtractor
 from genjax.evaluation.rows import Evaluator, Score, append_rows, read_rows
 from genjax.evaluation.sampling import balanced_labels, draw, slerp
+from genjax.evaluation.sampling import reconstruct as reconstructions
 from genjax.factory import Experiment
 from genjax.fields import COUNT, SEED, check_number, errors_within
 from genjax.models.base import Reconstructor, Sampler, TrainState, require, sample_latents
@@ -30,6 +32,7 @@ from genjax.run_folder import (
     code_version,
     config_hash,
     environment,
+    locked,
     read_config,
     write_json,
 )
@@ -39,17 +42,40 @@ from genjax.training.writers import MetricsWriter, Progress
 from genjax.types import PyTree
 
 CONSOLE = Console(soft_wrap=True, highlight=False)
-GRID = 64  # pictures in a grid of samples or reconstructions
+GRID = 64  # pictures in a grid of samples or reconstructions while training
+MOST_IN_GRID = 400  # of those that `sample` draws
 
 
 # --- train ---------------------------------------------------------------------------------------
 
 
-def train(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
-    """Trains what `config` describes in `workdir`, goes on where it stopped, scores and reports."""
+def train(config: Mapping[str, Any], workdir: pathlib.Path, wait: bool = False) -> None:
+    """Trains what `config` describes in `workdir`, goes on where it stopped, scores and reports.
+
+    Where another process trains there, `wait` says whether to wait for it; else it is an error.
+    """
+    config = _with_absolute_paths(config)
     experiment = factory.build(config)
     experiment.check_batch_size()
     claim(workdir, config)
+    with locked(workdir, wait):
+        _train_and_score(experiment, config, workdir)
+
+
+def _with_absolute_paths(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config with its data set's folders as they are found from anywhere."""
+    data = {
+        name: str(pathlib.Path(value).expanduser().absolute())
+        if name in ("path", "data_dir", "manual_dir") and value
+        else value
+        for name, value in config["data"].items()
+    }
+    return {**config, "data": data}
+
+
+def _train_and_score(
+    experiment: Experiment, config: Mapping[str, Any], workdir: pathlib.Path
+) -> None:
     cadence, judge = experiment.cadence, None
     with Checkpoints(workdir, **experiment.config["checkpoint"]) as checkpoints:
         start = checkpoints.steps().get("last", 0)
@@ -128,7 +154,7 @@ def _pictures(experiment: Experiment, params: PyTree) -> dict[str, np.ndarray]:
     if isinstance(model, Reconstructor):
         batch = _first_batch(experiment, "validation", GRID // 2)
         pictures["reconstructions"] = grids.pairs(
-            batch["image"], _reconstruct(experiment, params, batch), 8
+            batch["image"], reconstructions(model, params, batch), 8
         )
     return pictures
 
@@ -136,13 +162,7 @@ def _pictures(experiment: Experiment, params: PyTree) -> dict[str, np.ndarray]:
 def _first_batch(experiment: Experiment, split: str, num: int) -> dict[str, np.ndarray]:
     source = experiment.sources[split]
     batch = next(evaluation_batches(source, min(num, len(source))))
-    return {**batch, "image": batch["image"].astype(np.float32) / 255}
-
-
-def _reconstruct(experiment: Experiment, params: PyTree, batch: Mapping[str, Any]) -> np.ndarray:
-    model = experiment.model
-    labels = batch["label"] if model.num_classes else None
-    return np.asarray(jax.jit(model.reconstruct)(params, batch["image"], labels))
+    return to_float(batch)
 
 
 # --- evaluate ------------------------------------------------------------------------------------
@@ -175,17 +195,15 @@ def _evaluate(
             state = checkpoints.restore(step, experiment.state_shape)
             params = _inference_params(experiment, state)
             scores[step] = _score(experiment, params, evaluators, seed)
+    provenance = {
+        "split": split,
+        "seed": seed,
+        "dtype": experiment.config["training"]["dtype"],
+        "config_hash": config_hash(experiment.config),
+        "code_version": code_version(),
+    }
     rows = [
-        {
-            **dataclasses.asdict(score),
-            "split": split,
-            "checkpoint": name,
-            "step": step,
-            "seed": seed,
-            "dtype": experiment.config["training"]["dtype"],
-            "config_hash": config_hash(experiment.config),
-            "code_version": code_version(),
-        }
+        {**dataclasses.asdict(score), **provenance, "checkpoint": name, "step": step}
         for name, step in steps.items()
         for score in scores[step]
     ]
@@ -222,7 +240,7 @@ def _report(workdir: pathlib.Path, rows: Sequence[Mapping[str, Any]], split: str
     table = Table("metric", *(f"{name} (step {step})" for name, step in steps.items()), "unit")
     values = {(row["metric"], row["checkpoint"]): row["value"] for row in rows}
     for metric, unit in {row["metric"]: row["unit"] for row in rows}.items():
-        table.add_row(metric, *(f"{values[metric, name]:.4f}" for name in steps), unit)
+        table.add_row(metric, *(f"{float(values[metric, name]):.4f}" for name in steps), unit)
     if rows:
         CONSOLE.print(f"scores on the {split} split:")
         CONSOLE.print(table)
@@ -238,9 +256,8 @@ def _judge(experiment: Experiment, workdir: pathlib.Path) -> ClassifierExtractor
     folder = workdir.absolute().parent / name
     if _last_step(judge, folder) != judge.cadence.total_steps:
         with errors_within("evaluation.classifier"):
-            judge.check_batch_size()
             CONSOLE.print("first comes the classifier that will judge samples, once for all runs")
-            train(judge.config, folder)
+            train(judge.config, folder, wait=True)
     with _checkpoints(judge, folder) as checkpoints:
         state = checkpoints.restore(_steps(checkpoints, folder)["last"], judge.state_shape)
     return ClassifierExtractor(judge.model, _inference_params(judge, state), len(judge.class_names))
@@ -266,18 +283,19 @@ def sample(
     experiment, params, step = _restore(workdir, Sampler, "sample")
     model = experiment.model
     asked = _labels(experiment, labels, num)
-    suffix = f"_labels_{_file_name(labels)}" if labels else ""
-    out = out or workdir / "samples" / f"step_{step:08d}_seed_{seed}{suffix}"
+    folder = f"step_{step:08d}_seed_{seed}_num_{num}{_suffix(labels)}"
+    out = out or workdir / "samples" / folder
     check_writable("--out", out)
-    images = []
-    for batch in draw(model, params, rng.key(seed, "sample"), num, asked):
-        for image in batch:
-            name = f"{len(images):05d}"
-            if asked is not None:
-                name += f"_{_file_name(experiment.class_names[asked[len(images)]])}"
-            grids.save_png(_to_uint8(image), out / f"{name}.png")
-            images.append(image)
-    grids.save_png(grids.grid(np.stack(images[:400])), out / "grid.png")
+    batches = draw(model, params, rng.key(seed, "sample"), num, asked)
+    in_grid = []
+    for index, image in enumerate(itertools.chain.from_iterable(batches)):
+        name = f"{index:05d}"
+        if asked is not None:
+            name += f"_{_file_name(experiment.class_names[asked[index]])}"
+        grids.save_png(grids.to_uint8(image[None])[0], out / f"{name}.png")
+        if index < MOST_IN_GRID:
+            in_grid.append(image)
+    grids.save_png(grids.grid(np.stack(in_grid)), out / "grid.png")
     CONSOLE.print(f"{num} samples and grid.png in {out}")
 
 
@@ -287,9 +305,10 @@ def reconstruct(workdir: pathlib.Path, num: int, split: str, out: pathlib.Path |
     choose("--split", split, dict.fromkeys(factory.SPLITS))
     experiment, params, step = _restore(workdir, Reconstructor, "reconstruct")
     batch = _first_batch(experiment, split, num)
-    out = out or workdir / "samples" / f"step_{step:08d}_{split}_reconstructions.png"
+    out = out or workdir / "samples" / f"{split}_reconstructions_{step:08d}.png"
     _check_png(out)
-    grids.save_png(grids.pairs(batch["image"], _reconstruct(experiment, params, batch)), out)
+    found = reconstructions(experiment.model, params, batch)
+    grids.save_png(grids.pairs(batch["image"], found), out)
     CONSOLE.print(f"{len(batch['image'])} originals above their reconstructions: {out}")
 
 
@@ -308,7 +327,8 @@ def interpolate(
     experiment, params, step = _restore(workdir, Sampler, "interpolate")
     model = experiment.model
     asked = _labels(experiment, labels, num)
-    out = out or workdir / "samples" / f"step_{step:08d}_interpolation_seed_{seed}.png"
+    name = f"interpolation_seed_{seed}{_suffix(labels)}_{step:08d}.png"
+    out = out or workdir / "samples" / name
     _check_png(out)
     ends = np.asarray(
         sample_latents(model, rng.key(seed, "interpolate"), jnp.arange(2 * num, dtype=jnp.int32))
@@ -390,5 +410,6 @@ def _file_name(class_name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", class_name)
 
 
-def _to_uint8(image: np.ndarray) -> np.ndarray:
-    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+def _suffix(labels: str) -> str:
+    """What tells the pictures of these labels from others; short enough for a file's name."""
+    return f"_labels_{_file_name(labels)[:100]}" if labels else ""

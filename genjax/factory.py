@@ -146,6 +146,9 @@ class Experiment:
     def check_batch_size(self) -> None:
         """Raises a UserError if the devices can not share a batch; only training has to."""
         self.devices.check_batch_size(self.config["training"]["batch_size"])
+        if self.judge is not None:
+            with errors_within("evaluation.classifier"):
+                self.judge.check_batch_size()
 
     @functools.cached_property
     def reader(self) -> Resident | Stream:
@@ -281,11 +284,15 @@ class Experiment:
             )
         return len(self.class_names) if all(conditional.values()) else 0
 
-    def optimizer(self, section: Section) -> optax.GradientTransformation:
+    def optimizer(
+        self, section: Section, updates_per_step: int = 1
+    ) -> optax.GradientTransformation:
         """The optimizer with its schedule and gradient clipping."""
         where, value = section.path, section["learning_rate"]
-        total = self.steps("training.duration")
-        warmup = self.steps(f"{where}warmup", total)
+        steps = self.steps("training.duration")
+        # Optax counts updates, and a GAN's step has several of its discriminator.
+        total = steps * updates_per_step
+        warmup = self.steps(f"{where}warmup", steps) * updates_per_step
         shape = choose(f"{where}schedule", section["schedule"], schedule.SCHEDULES)
         rate = schedule.with_warmup(shape(value, max(total - warmup, 1)), warmup)
         fields = section.without("learning_rate", "schedule", "warmup", "clip_norm")
@@ -338,7 +345,7 @@ def _gan(experiment: Experiment) -> GAN:
         discriminator=discriminator,
         loss=choose("model.loss", fields["loss"], ADVERSARIAL_LOSSES),
         penalty=choose("model.penalty", fields["penalty"], {"none": None, **PENALTIES}),
-        d_optimizer=experiment.optimizer(optimizers["discriminator"]),
+        d_optimizer=experiment.optimizer(optimizers["discriminator"], fields["d_steps"]),
         g_optimizer=experiment.optimizer(optimizers["generator"]),
         num_classes=num_classes,
     )
@@ -370,9 +377,9 @@ class Entry(NamedTuple):
 
 
 MODELS = {
-    "vae": Entry(_vae, frozenset({"encoder", "decoder", "likelihood"})),
-    "gan": Entry(_gan, frozenset({"generator", "discriminator"})),
-    "classifier": Entry(_classifier, frozenset({"encoder"})),
+    "vae": Entry(_vae, frozenset({*VAE.networks, "likelihood"})),
+    "gan": Entry(_gan, frozenset(GAN.networks)),
+    "classifier": Entry(_classifier, frozenset(Classifier.networks)),
 }
 #: The sections that every config has. Where the fields do not depend on a name, they stand here.
 SECTIONS: dict[str, tuple[str, ...] | None] = {

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import fcntl
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flax
@@ -84,6 +85,24 @@ def check_writable(where: str, folder: pathlib.Path) -> None:
         ) from error
 
 
+@contextlib.contextmanager
+def locked(workdir: pathlib.Path, wait: bool) -> Iterator[None]:
+    """Holds the run folder against other processes that train in it.
+
+    The lock is the operating system's: it ends with the process, however that ends.
+
+    Raises:
+      UserError: another process holds it, and `wait` is false.
+    """
+    workdir.parent.mkdir(parents=True, exist_ok=True)
+    with (workdir.parent / f".{workdir.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise UserError(f"--workdir: another process is training in {workdir}") from error
+        yield
+
+
 def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(config, Mapping):
         return {prefix: config}
@@ -122,11 +141,14 @@ def environment() -> dict[str, Any]:
 
 
 def code_version() -> str:
-    """The version, and the git revision where genjax runs from a checkout."""
+    """The version, and the git revision where genjax runs from a checkout of its own."""
+    root = pathlib.Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return genjax.__version__
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         described = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=pathlib.Path(__file__).parent,
+            cwd=root,
             capture_output=True,
             text=True,
             check=True,

@@ -175,3 +175,17 @@ def test_the_state_restores_onto_all_devices():
     shapes = build("article_vae").state_shape
     for leaf in jax.tree.leaves(shapes):
         assert leaf.sharding.device_set == set(jax.local_devices())
+
+
+def test_a_discriminators_schedule_counts_its_own_updates(fields_only):
+    """With five updates a step, a linear decay over 8 steps is half done after 20 updates."""
+    config = {"training__duration": "8 steps", "model__d_steps": 5}
+    for network in ("generator", "discriminator"):
+        for field, value in {"name": "sgd", "learning_rate": 1.0, "schedule": "linear"}.items():
+            config[f"optimizer__{network}__{field}"] = value
+        config[f"optimizer__{network}__b1"] = 0.0
+    model = build("article_gan", **config).model
+    for optimizer, half in ((model.d_optimizer, 20), (model.g_optimizer, 4)):
+        state = jax.tree.map(lambda leaf, half=half: leaf + half, optimizer.init(jnp.zeros(())))
+        update, _ = optimizer.update(jnp.ones(()), state, jnp.zeros(()))
+        assert float(update) == pytest.approx(-0.5)

@@ -11,7 +11,7 @@ MAX_SHIFT = 2
 
 
 def to_float(batch: Batch) -> Batch:
-    """The batch with its uint8 `image` as float32 in [0, 1]."""
+    """The batch with its uint8 `image` as float32 in [0, 1]; on the device or on the host."""
     return {**batch, "image": batch["image"].astype(jnp.float32) / 255}
 
 

@@ -13,12 +13,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from genjax import rng
 from genjax.data.base import Source
 from genjax.data.readers import evaluation_batches
+from genjax.data.transforms import to_float
 from genjax.errors import UserError
 from genjax.evaluation.extractors import ClassifierExtractor
 from genjax.evaluation.rows import Score
-from genjax.evaluation.sampling import balanced_labels, draw
+from genjax.evaluation.sampling import draw, reconstruct
 from genjax.metrics.classification import histogram_entropy, label_accuracy
 from genjax.metrics.distribution import Moments, frechet_distance
 from genjax.metrics.latents import active_units
@@ -30,16 +32,9 @@ from genjax.types import PRNGKey, PyTree
 WITH_UNITS = {"psnr": "dB", "elbo": "nats", "log_prob": "nats", "kl": "nats"}
 
 
-@partial(jax.jit, static_argnums=0)
-def _reconstruction(model, params, batch):
-    images = batch["image"]
-    labels = batch["label"] if model.num_classes else None
-    reconstructed = model.reconstruct(params, images, labels)
-    return {
-        "mse": mse(images, reconstructed),
-        "psnr": psnr(images, reconstructed),
-        "ssim": ssim(images, reconstructed),
-    }
+@jax.jit
+def _distances(images, others):
+    return {"mse": mse(images, others), "psnr": psnr(images, others), "ssim": ssim(images, others)}
 
 
 @partial(jax.jit, static_argnums=0)
@@ -49,7 +44,7 @@ def _bound(model, params, batch, key):
 
 def _batches(source: Source, batch_size: int):
     for batch in evaluation_batches(source, min(batch_size, len(source))):
-        yield {**batch, "image": batch["image"].astype(np.float32) / 255}
+        yield to_float(batch)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +72,7 @@ class ReconstructionEvaluator:
         del key
         means = {name: MaskedMean() for name in self.metrics(model)}
         for batch in _batches(self.source, self.batch_size):
-            values = _reconstruction(model, params, batch)
+            values = _distances(batch["image"], reconstruct(model, params, batch))
             means = {name: mean.add(values[name], batch["mask"]) for name, mean in means.items()}
         return [
             Score(
@@ -108,7 +103,7 @@ class BoundEvaluator:
         """Latents are drawn by `key` and each image's number."""
         log_prob, kl, posterior_means = MaskedMean(), MaskedMean(), None
         for batch in _batches(self.source, self.batch_size):
-            values, divergences, means = _bound(model, params, batch, key)
+            values, divergences, means = _bound(model, params, batch, rng.stream(key, "posterior"))
             log_prob = log_prob.add(values, batch["mask"])
             kl = kl.add(divergences.sum(-1), batch["mask"])
             moments = Moments.of(means, batch["mask"])
@@ -146,20 +141,26 @@ class SampleEvaluator:
         return (*names, "label_accuracy") if model.num_classes else names
 
     @functools.cached_property
-    def _real(self) -> tuple[Moments, float]:
-        moments, correct = None, MaskedMean()
+    def _real(self) -> tuple[Moments, np.ndarray, float]:
+        """(moments of the features, labels, the judge's accuracy) of the real images."""
+        moments, labels, correct = None, [], MaskedMean()
         for batch in _batches(self.source, self.batch_size):
             predicted, features = self.extractor(batch["image"])
             here = Moments.of(features, batch["mask"])
             moments = moments.merge(here) if moments else here
+            labels.append(batch["label"][batch["mask"] == 1])
             correct = correct.add(predicted == batch["label"], batch["mask"])
-        return moments, correct.result()
+        return moments, np.concatenate(labels), correct.result()
 
     def __call__(self, model: Any, params: PyTree, key: PRNGKey) -> list[Score]:
-        """Latents are drawn by `key`; a conditional model is asked for every class in turn."""
-        real, accuracy = self._real
-        labels = balanced_labels(self.num_samples, model.num_classes)
+        """Latents are drawn by `key`; a conditional model is asked for the real images' labels.
+
+        Other shares of the classes than the real ones would show in the Frechet distance.
+        """
+        real, real_labels, accuracy = self._real
+        labels = np.resize(real_labels, self.num_samples) if model.num_classes else None
         fake, predicted = None, []
+        key = rng.stream(key, "samples")
         for images in draw(model, params, key, self.num_samples, labels, self.batch_size):
             read, features = self.extractor(images)
             predicted.append(read)

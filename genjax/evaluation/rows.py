@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -65,6 +66,12 @@ def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _jsonable(row: dict[str, Any]) -> dict[str, Any]:
+    # JSON knows no NaN and no infinity; as in metrics.jsonl they are texts that `float` reads.
+    finite = math.isfinite(float(row["value"]))
+    return row if finite else {**row, "value": str(row["value"])}
+
+
 def append_rows(path: pathlib.Path, rows: Iterable[dict[str, Any]]) -> None:
     """Appends those rows that are not there yet."""
     identity = lambda row: tuple(row.get(name) for name in IDENTITY)
@@ -74,4 +81,4 @@ def append_rows(path: pathlib.Path, rows: Iterable[dict[str, Any]]) -> None:
     with path.open("a", encoding="utf-8") as file:
         if not text.endswith("\n") and text:  # a process was killed while it wrote
             file.write("\n")
-        file.writelines(json.dumps(row) + "\n" for row in new)
+        file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in map(_jsonable, new))

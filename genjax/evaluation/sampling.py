@@ -1,4 +1,4 @@
-"""Draws samples in batches; sample i is the same however many are drawn at once."""
+"""Draws samples in batches, sample i the same however many at once; reconstructs images."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -6,13 +6,20 @@ from functools import partial
 import jax
 import numpy as np
 
-from genjax.models.base import Sampler, sample
-from genjax.types import PRNGKey, PyTree
+from genjax.models.base import Reconstructor, Sampler, sample
+from genjax.types import Batch, Images, PRNGKey, PyTree
 
 
 @partial(jax.jit, static_argnums=0)
 def _sample(model, params, key, positions, labels):
     return sample(model, params, key, positions, labels)
+
+
+@partial(jax.jit, static_argnums=0)
+def reconstruct(model: Reconstructor, params: PyTree, batch: Batch) -> Images:
+    """The model's images for those of `batch`, all in [0, 1]."""
+    labels = batch["label"] if model.num_classes else None
+    return model.reconstruct(params, batch["image"], labels)
 
 
 def draw(

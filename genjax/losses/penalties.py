@@ -2,8 +2,9 @@
 
 All have one signature:
 
-  critic: images -> logits [batch]. Each logit must depend on its own image alone (no batch
-    statistics), or the gradient of one example holds parts of the others'.
+  critic: images -> logits [batch]. Where batch statistics tie logits to other images, too, the
+    gradient of one example holds parts of the others'; layer norm keeps them apart (Gulrajani et
+    al. 2017, section 4).
   real, fake: images in the range that the critic expects, which need not be [0, 1].
   key: where the random draws come from.
   positions: the examples' places in the global batch, to which the draws belong.
@@ -20,7 +21,6 @@ from genjax.types import Images, PerExample, Positions, PRNGKey
 
 Critic = Callable[[Images], PerExample]
 #: Any function of this module; the arguments are those above.
-Penalty = Callable[..., PerExample]
 Penalty = Callable[..., PerExample]
 
 

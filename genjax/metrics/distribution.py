@@ -82,13 +82,15 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
     |mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2)) (Dowson and Landau 1982; Heusel et al. 2017,
     eq. 6). With Inception features this is the FID. It is biased upwards for few examples, so
-    compare only distances from equally many.
+    compare only distances from equally many. NaN where a feature is not finite.
 
     Raises:
       UserError: if the two have unlike features, or either fewer than two examples.
     """
     if a.mean.shape != b.mean.shape:
         raise UserError(f"unlike features: {len(a.mean)} numbers for each image, {len(b.mean)}")
+    if not (np.isfinite(a.scatter).all() and np.isfinite(b.scatter).all()):
+        return float("nan")  # eigenvalues of what is not finite do not converge
     # With A = F F' and B = G G', the eigenvalues of A B are those of (F' G)(F' G)', so their roots
     # are the singular values of F' G. On covariances of low rank the general matrix square root
     # turns complex, and roots of eigenvalues keep half of the digits; singular values keep all.

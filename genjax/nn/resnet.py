@@ -1,4 +1,7 @@
-"""Residual networks of SNGAN (Miyato et al. 2018, appendix B.4): 32x32, 64x64, and 28x28 alike."""
+"""Residual networks of SNGAN (Miyato et al. 2018, appendix B.4) for 32x32 images.
+
+Those for 64x64 and 28x28 are built alike; there channels double where the side is halved.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,7 +28,6 @@ class Plan(NamedTuple):
 
 
 PLANS = {
-    # Not in the paper: as for 64, channels double where the side is halved.
     28: Plan(base=7, decoder=(4, 2, 1), encoder=(1, 2, 4, 4), halvings=2),
     32: Plan(base=4, decoder=(2, 2, 2, 2), encoder=(1, 1, 1, 1), halvings=2),
     64: Plan(base=4, decoder=(16, 8, 4, 2, 1), encoder=(1, 2, 4, 8, 16), halvings=4),

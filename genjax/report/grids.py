@@ -31,7 +31,7 @@ def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
     Raises:
       ValueError: there is no image, or `images` is not [N, H, W, 1 or 3].
     """
-    return _tile(_enlarge(_to_uint8(images)), columns, PADDING)
+    return _tile(_enlarge(to_uint8(images)), columns, PADDING)
 
 
 def pairs(
@@ -50,7 +50,7 @@ def pairs(
     Raises:
       ValueError: the shapes differ, or are not [N, H, W, 1 or 3].
     """
-    above, below = _enlarge(_to_uint8(originals)), _enlarge(_to_uint8(reconstructions))
+    above, below = _enlarge(to_uint8(originals)), _enlarge(to_uint8(reconstructions))
     if above.shape != below.shape:
         raise ValueError(f"{np.shape(originals)} originals, {np.shape(reconstructions)} others")
     seam = np.full_like(above[:, :1], BACKGROUND)
@@ -97,7 +97,12 @@ def save_png(array: np.ndarray, path: str | os.PathLike) -> Path:
     return path
 
 
-def _to_uint8(images: np.ndarray) -> np.ndarray:
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """Floats in [0, 1], [N, H, W, 1 or 3], to uint8; clipped, NaN is black.
+
+    Raises:
+      ValueError: there is no image, or the shape is another.
+    """
     images = np.asarray(images, np.float32)
     if images.ndim != 4 or not len(images) or images.shape[-1] not in (1, 3):
         raise ValueError(f"expected [N, H, W, 1 or 3] with N > 0, got {list(images.shape)}")

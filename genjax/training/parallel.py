@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from genjax import rng
+from genjax.data.transforms import to_float
 from genjax.errors import UserError
 from genjax.models.base import Metrics, Model, TrainState
 from genjax.nn.layers import AXIS
@@ -78,11 +79,11 @@ class Devices:
         ) -> tuple[TrainState, Metrics]:
             def step(state: TrainState, row: Batch) -> tuple[TrainState, Metrics]:
                 step_key = jax.random.fold_in(rng.stream(key, "train"), state.step)
-                batch = dict(fetch(store, row))
+                batch = to_float(fetch(store, row))
                 num = batch["index"].shape[0]
-                batch["position"] = jax.lax.axis_index(AXIS) * num + jnp.arange(num)
-                images = batch["image"].astype(jnp.float32) / 255
-                batch["image"] = augment(images, rng.stream(step_key, "augment"), batch["position"])
+                position = jax.lax.axis_index(AXIS) * num + jnp.arange(num)
+                image = augment(batch["image"], rng.stream(step_key, "augment"), position)
+                batch = {**batch, "image": image, "position": position}
                 return model.train_step(state, batch, step_key)
 
             return jax.lax.scan(step, state, block)

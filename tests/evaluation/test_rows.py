@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from genjax.evaluation.rows import IDENTITY, append_rows, read_rows
 
 ROW = {
@@ -45,3 +47,11 @@ def test_a_torn_last_line_is_no_row_and_does_not_swallow_the_next(tmp_path):
 
 def test_no_file_has_no_rows(tmp_path):
     assert read_rows(tmp_path / "evals.jsonl") == []
+
+
+def test_a_value_that_is_not_finite_stays_valid_json(tmp_path):
+    """`parse_constant` is called for bare NaN and Infinity, which JSON does not know."""
+    path = tmp_path / "evals.jsonl"
+    append_rows(path, [{**ROW, "value": float("inf")}])
+    row = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert float(row["value"]) == float("inf")

@@ -84,3 +84,10 @@ def test_too_few_examples_and_unlike_features_are_refused():
         frechet_distance(one, Moments.of(FEATURES))
     with pytest.raises(UserError, match="unlike features"):
         frechet_distance(Moments.of(FEATURES[:, :2]), Moments.of(FEATURES))
+
+
+def test_features_that_are_not_finite_have_no_distance():
+    """Eigenvalues of NaN do not converge; the caller has to see a number that says so."""
+    good = Moments.of(np.eye(4))
+    bad = Moments.of(np.where(np.eye(4) == 1, np.nan, 0.0))
+    assert np.isnan(frechet_distance(good, bad))
