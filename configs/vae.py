@@ -1,6 +1,10 @@
 """A convolutional VAE (Kingma and Welling 2014) with 20 latents.
 
 python launch.py train --config=configs/vae.py
+
+On `mnist_sample`, seed 0, last checkpoint on the test split: ELBO -108.8 nats, PSNR 20.4 dB, SSIM
+0.873, 20 active units of 20; Frechet distance 85.8, class entropy 2.278 of 2.303 nats. About 1.2
+minutes on two CPU cores.
 """
 
 from ml_collections import ConfigDict
