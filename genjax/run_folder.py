@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -140,8 +141,12 @@ def environment() -> dict[str, Any]:
     }
 
 
+@functools.cache
 def code_version() -> str:
-    """The version, and the git revision where genjax runs from a checkout of its own."""
+    """The version, and the git revision where genjax runs from a checkout of its own.
+
+    Asked once: what is committed while a run goes on is not what runs.
+    """
     root = pathlib.Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return genjax.__version__
