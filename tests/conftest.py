@@ -10,6 +10,8 @@ os.environ["XLA_FLAGS"] = " ".join(
 # The emulated devices wait for one another in collectives, each on a thread of its own; with fewer
 # threads than devices (XLA takes one for each core) they wait for ever.
 os.environ["NPROC"] = "16"
+# Tests compile for longer than they run.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
 
 import pytest
 from jaxtyping import install_import_hook
@@ -30,7 +32,6 @@ def runs(tmp_path_factory) -> pathlib.Path:
     cache = {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0,
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": True,
     }
     for name, value in cache.items():
         os.environ[name] = str(value)

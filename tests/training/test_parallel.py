@@ -93,15 +93,6 @@ MODELS = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compile_quickly():
-    """These tests compile for longer than they run."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 def train(model, devices, augment=dim, steps_per_call=STEPS):
     """(state after `STEPS` steps, metrics of every step), in dispatches of `steps_per_call`."""
     plan = Plan(0, len(SOURCE), BATCH_SIZE * model.batches_per_step)
