@@ -258,9 +258,8 @@ def _judge(experiment: Experiment, workdir: pathlib.Path) -> ClassifierExtractor
         with errors_within("evaluation.classifier"):
             CONSOLE.print("first comes the classifier that will judge samples, once for all runs")
             train(judge.config, folder, wait=True)
-    with _checkpoints(judge, folder) as checkpoints:
-        state = checkpoints.restore(_steps(checkpoints, folder)["last"], judge.state_shape)
-    return ClassifierExtractor(judge.model, _inference_params(judge, state), len(judge.class_names))
+    params, _ = _last_params(judge, folder)
+    return ClassifierExtractor(judge.model, params, len(judge.class_names))
 
 
 def _last_step(experiment: Experiment, workdir: pathlib.Path) -> int:
@@ -350,10 +349,7 @@ def report(workdir: pathlib.Path) -> None:
 def _restore(workdir: pathlib.Path, ability: type, command: str) -> tuple[Experiment, PyTree, int]:
     experiment = load(workdir)
     require(experiment.model, ability, command)
-    with _checkpoints(experiment, workdir) as checkpoints:
-        step = _steps(checkpoints, workdir)["last"]
-        state = checkpoints.restore(step, experiment.state_shape)
-    return experiment, _inference_params(experiment, state), step
+    return experiment, *_last_params(experiment, workdir)
 
 
 def _labels(experiment: Experiment, asked: str, num: int) -> np.ndarray | None:
@@ -394,6 +390,14 @@ def _steps(checkpoints: Checkpoints, workdir: pathlib.Path) -> dict[str, int]:
     if not steps:
         raise UserError(f"--workdir: {workdir} has no checkpoint yet; run train first")
     return steps
+
+
+def _last_params(experiment: Experiment, workdir: pathlib.Path) -> tuple[PyTree, int]:
+    """The inference parameters of the last checkpoint, and its step."""
+    with _checkpoints(experiment, workdir) as checkpoints:
+        step = _steps(checkpoints, workdir)["last"]
+        state = checkpoints.restore(step, experiment.state_shape)
+    return _inference_params(experiment, state), step
 
 
 def _inference_params(experiment: Experiment, state: TrainState) -> PyTree:

@@ -54,15 +54,20 @@ IDENTITY = (
 
 
 def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The rows of a `.jsonl` file, without a torn last line; none if there is no file."""
-    if not path.exists():
+    """The rows of a `.jsonl` file; none if there is no file.
+
+    A line that a running or killed program has half written is skipped.
+    """
+    if not path.is_file():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except ValueError:
             continue
+        if isinstance(row, dict):
+            rows.append(row)
     return rows
 
 

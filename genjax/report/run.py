@@ -3,11 +3,12 @@
 import dataclasses
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from genjax.errors import UserError
+from genjax.evaluation.rows import read_rows
 from genjax.report.values import number
 
 Row = Mapping[str, Any]
@@ -50,7 +51,7 @@ def read_run(workdir: Path) -> Run:
         environment=_object(workdir / "environment.json"),
         scalars=scalars,
         vectors=vectors,
-        evals=[row for row in _rows(workdir / "evals.jsonl") if "metric" in row],
+        evals=[row for row in read_rows(workdir / "evals.jsonl") if "metric" in row],
         pictures=_pictures(workdir / "samples"),
     )
 
@@ -67,23 +68,10 @@ def _object(path: Path) -> Mapping[str, Any]:
     return value
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    """The rows of a JSON-lines file; a line that a running program has half written is skipped."""
-    if not path.is_file():
-        return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            yield row
-
-
 def _metrics(path: Path) -> tuple[dict[str, Series], dict[str, tuple[int, list[float]]]]:
     scalars: dict[str, Series] = {}
     vectors: dict[str, tuple[int, list[float]]] = {}
-    for row in sorted(_rows(path), key=lambda row: number(row.get("step", 0))):
+    for row in sorted(read_rows(path), key=lambda row: number(row.get("step", 0))):
         step = row.get("step", 0)
         for name, value in row.items():
             if isinstance(value, list):
