@@ -57,6 +57,14 @@ SPLIT = Flag(flags.DEFINE_string, "split", "NAME", "test", "train, validation or
 OUT_FILE = Flag(
     flags.DEFINE_string, "out", "FILE.png", None, "Without it a file in the run folder's samples/."
 )
+CACHE = Flag(
+    flags.DEFINE_string,
+    "compilation_cache",
+    "DIR",
+    os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "genjax"),
+    "Where compiled programs are kept for the next start; --compilation_cache= keeps none.",
+)
 #: `--config=FILE` and `--config.FIELD`, as arguments.
 CONFIG, FIELD = re.compile("--?config="), re.compile(r"--?(?:no)?config\.([\w.]+)")
 MISSING_CONFIG = "--config: is missing; for example --config=configs/vae.py"
@@ -94,11 +102,12 @@ COMMANDS = {
                 "name is answered with the nearest right one.",
             ),
             WORKDIR._replace(help="The run folder. Without it runs/NAME-DATA SET."),
+            CACHE,
         ),
     ),
     "evaluate": Command(
         "Score the last and the best checkpoint; rows go to evals.jsonl in the run folder.",
-        (WORKDIR, SPLIT, SEED),
+        (WORKDIR, SPLIT, SEED, CACHE),
     ),
     "sample": Command(
         "Draw pictures: PNG files, and one grid of them.",
@@ -110,11 +119,12 @@ COMMANDS = {
             OUT_FILE._replace(
                 takes="DIR", help="Without it a folder in the run folder's samples/."
             ),
+            CACHE,
         ),
     ),
     "reconstruct": Command(
         "Put pictures of a split above what the model makes of them.",
-        (WORKDIR, Flag(flags.DEFINE_integer, "num", "N", 32, "How many."), SPLIT, OUT_FILE),
+        (WORKDIR, Flag(flags.DEFINE_integer, "num", "N", 32, "How many."), SPLIT, OUT_FILE, CACHE),
     ),
     "interpolate": Command(
         "Draw pictures on the way between two samples.",
@@ -125,6 +135,7 @@ COMMANDS = {
             LABELS,
             SEED,
             OUT_FILE,
+            CACHE,
         ),
     ),
     "report": Command(
@@ -265,6 +276,8 @@ def _run(name: str, values: dict[str, Any]) -> None:
         raise UserError("--workdir: is missing; name a run folder, as runs/vae-mnist_sample")
     logging.set_verbosity(logging.ERROR)  # what Orbax and TensorFlow have to say is not for users
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if name != "report":
+        _keep_compiled(values.pop("compilation_cache"))
     from genjax import commands  # JAX starts here: --help and typing errors do not wait for it
 
     if name == "train":
@@ -276,6 +289,13 @@ def _run(name: str, values: dict[str, Any]) -> None:
     if values.get("out"):
         values["out"] = pathlib.Path(values["out"])
     getattr(commands, name)(pathlib.Path(workdir), **values)
+
+
+def _keep_compiled(folder: str) -> None:
+    """Lets JAX, which is not imported yet, keep what it compiles in `folder`; nowhere if empty."""
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder and os.path.abspath(os.path.expanduser(folder))
+    # A start is made of many small programs.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ def network(name: str, conditioning: str = "none", **overrides) -> ConfigDict:
     """A section for one network: `mlp` takes `widths`, `dcgan` and `resnet` take `width`."""
     section = {
         "name": name,
+        **({"activation": "leaky_relu"} if name == "mlp" else {}),
         "normalization": "none",
         "spectral_norm": False,
         "conditioning": conditioning,

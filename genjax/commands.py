@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from genjax import factory, rng
-from genjax.data.readers import evaluation_batches, prefetch
+from genjax.data.readers import evaluation_batches
 from genjax.data.transforms import to_float
 from genjax.errors import UserError, choose, did_you_mean
 from genjax.evaluation.extractors import ClassifierExtractor
@@ -25,7 +25,6 @@ from genjax.factory import Experiment
 from genjax.fields import COUNT, SEED, check_number, errors_within
 from genjax.models.base import Reconstructor, Sampler, TrainState, require, sample_latents
 from genjax.report import grids
-from genjax.report.html import write_report
 from genjax.run_folder import (
     check_writable,
     claim,
@@ -102,18 +101,13 @@ def _train(
     workdir: pathlib.Path,
 ) -> None:
     """Trains from the last checkpoint, or from step 0, to the end."""
-    cadence, devices, reader = experiment.cadence, experiment.devices, experiment.reader
+    cadence = experiment.cadence
     evaluators = experiment.evaluators("validation", judge)
-    compiled = devices.compile(experiment.model, reader.fetch, experiment.augment)
-    store = devices.replicate(reader.store)
-    key = devices.replicate(jax.random.key(experiment.config["seed"]))
     start = checkpoints.steps().get("last", 0)
     if start:
         state = checkpoints.restore(start, experiment.state_shape)
     else:
         state = experiment.init_state()
-    num_blocks = (cadence.total_steps - start) // cadence.steps_per_call
-    blocks = reader.blocks(start, num_blocks, cadence.steps_per_call)
     with MetricsWriter(workdir, start or -1) as writer, Progress(cadence.total_steps) as progress:
 
         def validate(state: TrainState) -> dict[str, float]:
@@ -127,8 +121,8 @@ def _train(
 
         loop.train(
             state,
-            lambda state, block: compiled(state, store, block, key),
-            prefetch(blocks, devices.shard),
+            experiment.run_block(),
+            experiment.blocks(start),
             cadence=cadence,
             images_per_step=experiment.images_per_step,
             evaluate=validate,
@@ -236,6 +230,8 @@ def _score(
 
 def _report(workdir: pathlib.Path, rows: Sequence[Mapping[str, Any]], split: str) -> None:
     """Prints the rows as a table, a column for each checkpoint, and writes the report."""
+    from genjax.report.html import write_report  # Matplotlib: training does not wait for it
+
     steps = {row["checkpoint"]: row["step"] for row in rows}
     table = Table("metric", *(f"{name} (step {step})" for name, step in steps.items()), "unit")
     values = {(row["metric"], row["checkpoint"]): row["value"] for row in rows}
@@ -341,6 +337,8 @@ def interpolate(
 
 def report(workdir: pathlib.Path) -> None:
     """Writes report.html of the run folder."""
+    from genjax.report.html import write_report
+
     read_config(workdir)
     check_writable("--workdir", workdir)
     CONSOLE.print(f"report: {write_report(workdir)}")

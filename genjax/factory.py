@@ -8,7 +8,7 @@ field that nothing reads is an error.
 import dataclasses
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +19,7 @@ import optax
 from genjax import rng, schedule
 from genjax.data.base import SPLITS, Source
 from genjax.data.plan import Plan
-from genjax.data.readers import READERS, Resident, Stream
+from genjax.data.readers import READERS, Resident, Stream, prefetch
 from genjax.data.transforms import AUGMENTATIONS
 from genjax.errors import UserError, choose
 from genjax.evaluation.evaluators import (
@@ -37,6 +37,7 @@ from genjax.losses.penalties import PENALTIES
 from genjax.models.base import (
     LabelReader,
     LikelihoodModel,
+    Metrics,
     Model,
     Reconstructor,
     Sampler,
@@ -48,11 +49,12 @@ from genjax.models.gan import GAN
 from genjax.models.vae import VAE
 from genjax.nn import heads
 from genjax.nn.dcgan import DCGANDecoder, DCGANEncoder
-from genjax.nn.mlp import MLPDecoder, MLPEncoder
+from genjax.nn.mlp import ACTIVATIONS, MLPDecoder, MLPEncoder
 from genjax.nn.resnet import ResNetDecoder, ResNetEncoder
 from genjax.training.loop import Cadence
 from genjax.training.optimizers import OPTIMIZERS, clipped
 from genjax.training.parallel import Devices
+from genjax.types import Batch
 
 #: Name to "module:function", imported when asked for: TensorFlow Datasets takes a second.
 DATA_SETS = {
@@ -162,6 +164,19 @@ class Experiment:
         """What happens to training images inside the step."""
         return choose("data.augment", self.config["data"]["augment"], AUGMENTATIONS)
 
+    def run_block(self) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+        """The compiled step over a block of steps; the data set lies on the devices beside it."""
+        run = self.devices.compile(self.model, self.reader.fetch, self.augment)
+        store = self.devices.replicate(self.reader.store)
+        key = self.devices.replicate(jax.random.key(self.config["seed"]))
+        return lambda state, block: run(state, store, block, key)
+
+    def blocks(self, start: int) -> Iterator[Batch]:
+        """The blocks of steps from step `start` to the end, on the devices ahead of use."""
+        per_block = self.cadence.steps_per_call
+        num_blocks = (self.cadence.total_steps - start) // per_block
+        return prefetch(self.reader.blocks(start, num_blocks, per_block), self.devices.shard)
+
     @property
     def images_per_step(self) -> int:
         """Real images that one step takes."""
@@ -250,6 +265,7 @@ class Experiment:
         section, data = self.config[part], self.config["data"]
         conditioning, normalization = section["conditioning"], section["normalization"]
         choose(f"{part}.normalization", normalization, dict.fromkeys(NORMALIZATIONS))
+        choose(f"{part}.activation", section.get("activation", "leaky_relu"), ACTIVATIONS)
         if conditioning == "batch_norm" and normalization != "batch":
             raise UserError(
                 f"{part}.conditioning: 'batch_norm' needs {part}.normalization = 'batch'"

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import shutil
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = " ".join(
@@ -12,6 +14,9 @@ os.environ["XLA_FLAGS"] = " ".join(
 os.environ["NPROC"] = "16"
 # Tests compile for longer than they run.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
+# Every run compiles the same few programs; processes that tests start share them too.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="genjax-compiled-")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import pytest
 from jaxtyping import install_import_hook
@@ -20,23 +25,14 @@ CHECKED = ["genjax.losses", "genjax.metrics", "genjax.rng", "genjax.schedule"]
 install_import_hook(CHECKED, "beartype.beartype")
 
 
+def pytest_unconfigure():
+    shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory) -> pathlib.Path:
     """A folder with the finished runs `vae` and `gan` of small_config.py, and their judge."""
-    import jax
-    from jax.experimental.compilation_cache import compilation_cache
-
     import launch
-
-    # Every run compiles the same few programs; processes that tests start share them too.
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0,
-    }
-    for name, value in cache.items():
-        os.environ[name] = str(value)
-        jax.config.update(name.lower(), value)
-    compilation_cache.reset_cache()
 
     folder = tmp_path_factory.mktemp("runs")
     for model in ("vae", "gan"):

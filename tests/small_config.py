@@ -7,6 +7,7 @@ a TrainState is there. The judge is a perceptron; a small convolution takes long
 from ml_collections import ConfigDict
 
 from configs import article_cgan, article_vae
+from configs.common import network
 
 MODELS = {"vae": article_vae, "gan": article_cgan}
 
@@ -17,7 +18,7 @@ def get_config(arg: str) -> ConfigDict:
     config.training.update({"duration": "24 steps", "checkpoint_every": "8 steps"})
     encoder = config.evaluation.classifier.encoder
     del encoder.width
-    encoder.update({"name": "mlp", "widths": (16,), "normalization": "none"})
+    encoder.update(network("mlp", widths=(16,)))
     config.evaluation.classifier.training.duration = "24 steps"
     if model == "gan":
         config.generator.update({"conditioning": "batch_norm", "normalization": "batch"})

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from genjax import rng
 from genjax.errors import UserError
-from genjax.nn.layers import AXIS
+from genjax.nn.layers import pmean
 from genjax.types import Batch, Images, Labels, Latents, PerExample, Positions, PRNGKey, PyTree
 
 Metrics = dict[str, Array]
@@ -160,5 +160,5 @@ def gradient_step(
     `loss_fn` is the mean over this shard's examples; the gradient is the mean over shards.
     """
     gradients, aux = jax.grad(loss_fn, has_aux=True)(params)
-    updates, opt_state = optimizer.update(jax.lax.pmean(gradients, AXIS), opt_state, params)
+    updates, opt_state = optimizer.update(pmean(gradients), opt_state, params)
     return optax.apply_updates(params, updates), opt_state, aux

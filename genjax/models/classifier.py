@@ -4,7 +4,6 @@ import dataclasses
 from typing import ClassVar
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
@@ -17,7 +16,7 @@ from genjax.models.base import (
     gradient_step,
     init_network,
 )
-from genjax.nn.layers import AXIS
+from genjax.nn.layers import pmean
 from genjax.types import Batch, Images, PRNGKey, PyTree
 
 
@@ -72,7 +71,7 @@ class Classifier:
             opt={"encoder": opt},
             stats={"encoder": stats},
         )
-        return state, jax.lax.pmean(metrics, AXIS)
+        return state, pmean(metrics)
 
     def inference_params(self, state: TrainState) -> PyTree:
         """The encoder's variables."""

@@ -21,7 +21,7 @@ from genjax.models.base import (
     gradient_step,
     init_network,
 )
-from genjax.nn.layers import AXIS
+from genjax.nn.layers import AXIS, pmean
 from genjax.types import Batch, Images, Labels, Latents, PRNGKey, PyTree
 
 
@@ -102,7 +102,7 @@ class GAN:
         last = jax.tree.map(lambda rows: rows[-1], batches)
         state, g_metrics = self._generator_step(state, last, rng.stream(key, "generator"))
         metrics = jax.tree.map(lambda each: each.mean(0), d_metrics) | g_metrics
-        return state.replace(step=state.step + 1), jax.lax.pmean(metrics, AXIS)
+        return state.replace(step=state.step + 1), pmean(metrics)
 
     def _discriminator_step(
         self, state: TrainState, batch: Batch, key: PRNGKey

@@ -24,7 +24,7 @@ from genjax.models.base import (
     gradient_step,
     init_network,
 )
-from genjax.nn.layers import AXIS
+from genjax.nn.layers import pmean
 from genjax.schedule import Schedule
 from genjax.types import Batch, Images, Labels, Latents, PerExample, PRNGKey, PyTree
 
@@ -93,7 +93,7 @@ class VAE:
             )
             log_prob = self.likelihood.log_prob(params["likelihood"], outputs, images).mean()
             # The mean over the whole batch comes before the maximum with the free bits.
-            kl = jax.lax.pmean(gaussian_kl(mean, log_var).mean(0), AXIS)
+            kl = pmean(gaussian_kl(mean, log_var).mean(0))
             loss = weight * free_bits(kl, self.free_bits) - log_prob
             metrics = {
                 "loss": loss,
@@ -109,7 +109,7 @@ class VAE:
         params, opt, (stats, metrics, moments) = gradient_step(
             loss_fn, self.optimizer, state.params, state.opt["vae"]
         )
-        metrics, (first, second) = jax.lax.pmean((metrics, moments), AXIS)
+        metrics, (first, second) = pmean((metrics, moments))
         # Burda et al. 2016: a latent is active where its posterior mean moves with the image.
         metrics["active_units"] = jnp.sum(second - first**2 > 0.01).astype(jnp.float32)
         state = state.replace(step=state.step + 1, params=params, opt={"vae": opt}, stats=stats)

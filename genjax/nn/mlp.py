@@ -10,10 +10,21 @@ from genjax.nn.layers import Normalize, concatenate_label, leaky_relu, spectral
 from genjax.types import Images, Labels, Latents
 
 
+def gated(x: Float[Array, "batch 2*width"]) -> Float[Array, "batch width"]:
+    """The first half of the features times the sigmoid of the second (Dauphin et al. 2017)."""
+    values, gates = jnp.split(x, 2, axis=-1)
+    return values * nn.sigmoid(gates)
+
+
+#: The activations that a config may name, each with how many dense features make one of its own.
+ACTIVATIONS = {"leaky_relu": (leaky_relu, 1), "gated": (gated, 2)}
+
+
 class MLPEncoder(nn.Module):
-    """Images, flattened, to features of the last width; leaky ReLU after every layer."""
+    """Images, flattened, to features of the last width; an activation after every layer."""
 
     widths: tuple[int, ...]
+    activation: str = "leaky_relu"
     normalization: str = "none"
     spectral_norm: bool = False
     conditioning: str = "none"
@@ -28,10 +39,12 @@ class MLPEncoder(nn.Module):
         x = images.reshape(images.shape[0], -1)
         if self.conditioning == "concat":
             x = concatenate_label(x, labels, self.num_classes)
+        activate, multiple = ACTIVATIONS[self.activation]
         for width in self.widths:
-            x = spectral(nn.Dense(width, dtype=self.dtype), self.spectral_norm, x, train=train)
+            dense = nn.Dense(multiple * width, dtype=self.dtype)
+            x = spectral(dense, self.spectral_norm, x, train=train)
             x = Normalize(self.normalization, dtype=self.dtype)(x, train=train)
-            x = leaky_relu(x)
+            x = activate(x)
         return x
 
 
@@ -40,6 +53,7 @@ class MLPDecoder(nn.Module):
 
     shape: tuple[int, int, int]
     widths: tuple[int, ...]
+    activation: str = "leaky_relu"
     normalization: str = "none"
     spectral_norm: bool = False
     conditioning: str = "none"
@@ -53,10 +67,12 @@ class MLPDecoder(nn.Module):
         if self.conditioning == "concat":
             x = concatenate_label(x, labels, self.num_classes)
         kind = "conditional_batch" if self.conditioning == "batch_norm" else self.normalization
+        activate, multiple = ACTIVATIONS[self.activation]
         for width in self.widths:
-            x = spectral(nn.Dense(width, dtype=self.dtype), self.spectral_norm, x, train=train)
+            dense = nn.Dense(multiple * width, dtype=self.dtype)
+            x = spectral(dense, self.spectral_norm, x, train=train)
             x = Normalize(kind, self.num_classes, dtype=self.dtype)(x, labels, train=train)
-            x = leaky_relu(x)
+            x = activate(x)
         last = nn.Dense(math.prod(self.shape), dtype=self.dtype)
         x = spectral(last, self.spectral_norm, x, train=train)
         return x.reshape(x.shape[0], *self.shape).astype(jnp.float32)

@@ -72,15 +72,16 @@ class DecoderBlock(nn.Module):
     def __call__(self, x: Array, labels: Labels | None, *, train: bool) -> Array:
         """[batch, h, w, c] to [batch, 2h, 2w, features]."""
 
-        def conv(x, kernel):
-            layer = Conv(self.features, (kernel, kernel), dtype=self.dtype, kernel_init=INIT)
+        def conv(x, kernel, resample="none"):
+            size = (kernel, kernel)
+            layer = Conv(self.features, size, dtype=self.dtype, kernel_init=INIT, resample=resample)
             return spectral(layer, self.spectral_norm, x, train=train)
 
         def activate(x):
             norm = Normalize(self.normalization, self.num_classes, dtype=self.dtype)
             return nn.relu(norm(x, labels, train=train))
 
-        residual = conv(upsample(activate(x)), 3)
+        residual = conv(activate(x), 3, "up")
         residual = conv(activate(residual), 3)
         # The 1x1 convolution commutes with doubling; before it, it costs a quarter.
         return residual + upsample(conv(x, 1))
@@ -100,19 +101,20 @@ class EncoderBlock(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> Array:
         """[batch, h, w, c] to [batch, h/2, w/2, features], or [batch, h, w, features]."""
 
-        def conv(x, kernel):
-            layer = Conv(self.features, (kernel, kernel), dtype=self.dtype, kernel_init=INIT)
+        def conv(x, kernel, resample="none"):
+            size = (kernel, kernel)
+            layer = Conv(self.features, size, dtype=self.dtype, kernel_init=INIT, resample=resample)
             return spectral(layer, self.spectral_norm, x, train=train)
 
         def activate(x):
             return nn.relu(Normalize(self.normalization, dtype=self.dtype)(x, train=train))
 
         residual = conv(x if self.first else activate(x), 3)
-        residual = conv(activate(residual), 3)
+        residual = conv(activate(residual), 3, "down" if self.halve else "none")
         if not self.halve:
             return residual + (x if x.shape[-1] == self.features else conv(x, 1))
         # The 1x1 convolution commutes with the mean; after it, it costs a quarter.
-        return downsample(residual) + conv(downsample(x), 1)
+        return residual + conv(downsample(x), 1)
 
 
 class ResNetEncoder(nn.Module):

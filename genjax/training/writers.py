@@ -12,7 +12,6 @@ import numpy as np
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
-from tensorboardX import SummaryWriter
 
 Value = float | Sequence[float]
 
@@ -37,6 +36,8 @@ class MetricsWriter:
     """
 
     def __init__(self, workdir: str | os.PathLike, resume_step: int):
+        from tensorboardX import SummaryWriter  # it imports PyTorch where there is one
+
         workdir = Path(workdir)
         workdir.mkdir(parents=True, exist_ok=True)
         path = workdir / "metrics.jsonl"

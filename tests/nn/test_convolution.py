@@ -41,8 +41,10 @@ def both_orders(layer):
 @pytest.mark.parametrize(("kernel", "strides"), GEOMETRIES)
 @pytest.mark.parametrize("name", PAIRS)
 def test_layer_equals_that_of_flax(name, kernel, strides, padding):
-    ours, theirs = (layer(3, kernel, strides, padding) for layer in PAIRS[name])
-    x = jax.random.normal(jax.random.key(0), (2, 7, 8, 2))
+    # Few channels go another way than more; both are met going up and going down.
+    features, channels = (3, 6) if padding == "SAME" else (6, 3)
+    ours, theirs = (layer(features, kernel, strides, padding) for layer in PAIRS[name])
+    x = jax.random.normal(jax.random.key(0), (2, 7, 8, channels))
     key = jax.random.key(1)
     variables = theirs.init(key, x)
     jax.tree.map(np.testing.assert_array_equal, ours.init(key, x), variables)
@@ -50,5 +52,30 @@ def test_layer_equals_that_of_flax(name, kernel, strides, padding):
     both = lambda *args: (both_orders(ours)(*args), both_orders(theirs)(*args))
     got, expected = jax.jit(both)(variables, x)
     # Sums of up to some hundred float32 products, in another order.
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
+    jax.tree.map(close, got, expected)
+
+
+@pytest.mark.parametrize(("features", "channels"), [(3, 6), (6, 3)])
+@pytest.mark.parametrize("resample", ["up", "down"])
+def test_resampling_is_part_of_the_convolution(resample, features, channels):
+    class Apart(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            conv = nn.Conv(features, (3, 3))
+            if resample == "up":
+                return conv(jnp.repeat(jnp.repeat(x, 2, 1), 2, 2))
+            return nn.avg_pool(conv(x), (2, 2), (2, 2))
+
+    class Together(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return Conv(features, (3, 3), resample=resample)(x)
+
+    x = jax.random.normal(jax.random.key(0), (2, 6, 4, channels))
+    variables = Apart().init(jax.random.key(1), x)
+    jax.tree.map(np.testing.assert_array_equal, Together().init(jax.random.key(1), x), variables)
+    both = lambda *args: (both_orders(Together())(*args), both_orders(Apart())(*args))
+    got, expected = jax.jit(both)(variables, x)
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
     jax.tree.map(close, got, expected)
