@@ -3,10 +3,12 @@
 import dataclasses
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # configs/ is no package that is installed
 
@@ -100,7 +102,7 @@ def config_of(case: Case, **overrides: Any) -> dict[str, Any]:
     return config.to_dict()
 
 
-def train(end_of_round: Callable[[], None], config: Mapping[str, Any], steps: int) -> None:
+def train(end_of_round: Callable[..., None], config: Mapping[str, Any], steps: int) -> None:
     """Trains by genjax's own loop and calls `end_of_round` after every `steps` steps."""
     from genjax import factory
     from genjax.training import loop
@@ -109,17 +111,28 @@ def train(end_of_round: Callable[[], None], config: Mapping[str, Any], steps: in
         """Stands where the loop writes its metrics, which it has waited for."""
 
         def write(self, *_: Any) -> None:
-            end_of_round()
+            nonlocal waited
+            end_of_round(waited)
+            waited = 0.0
 
         def update(self, *_: Any) -> None:
             pass
 
+    def timed(blocks: Iterator[T]) -> Iterator[T]:
+        nonlocal waited
+        while True:
+            start = time.perf_counter()
+            block = next(blocks)
+            waited += time.perf_counter() - start
+            yield block
+
+    waited = 0.0
     experiment = factory.build(config)
     cadence = dataclasses.replace(experiment.cadence, log_every=steps, checkpoint_every=ENDLESS)
     loop.train(
         experiment.init_state(),
         experiment.run_block(),
-        experiment.blocks(0),
+        timed(experiment.blocks(0)),
         cadence=cadence,
         images_per_step=experiment.images_per_step,
         evaluate=None,

@@ -6,11 +6,12 @@ import os
 import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-#: Trains for ever and calls its first argument after every round.
+#: Works for ever and calls its first argument after every round, if it likes with the seconds of it
+#: that it has waited for input.
 Contender = Callable[..., None]
 
 
@@ -20,10 +21,12 @@ class Timing:
 
     Attributes:
       seconds: of each round.
+      waiting: the share of all rounds that was spent waiting for input.
       peak_bytes: the most memory that its process ever held.
     """
 
     seconds: Sequence[float]
+    waiting: float
     peak_bytes: int
 
     @property
@@ -38,10 +41,10 @@ class Timing:
 
 
 def take_turns(
-    contenders: Mapping[str, tuple[Contender, tuple[Any, ...], Mapping[str, str]]],
+    contenders: Mapping[Hashable, tuple[Contender, tuple[Any, ...], Mapping[str, str]]],
     rounds: int,
     warmup: int = 1,
-) -> dict[str, Timing]:
+) -> dict[Hashable, Timing]:
     """Times `rounds` rounds of each contender, A B A B, while the others wait.
 
     Args:
@@ -68,13 +71,14 @@ def take_turns(
     finally:
         for process in processes.values():
             process.kill()
-    return {
-        name: Timing([seconds for seconds, _ in turns], turns[-1][1])
-        for name, turns in reports.items()
-    }
+    timings = {}
+    for name, turns in reports.items():
+        seconds, waits, peaks = zip(*turns, strict=True)
+        timings[name] = Timing(seconds, sum(waits) / sum(seconds), peaks[-1])
+    return timings
 
 
-def _turn(end: Connection) -> tuple[float, int]:
+def _turn(end: Connection) -> tuple[float, float, int]:
     time.sleep(0.2)  # until the threads of the one before have stopped to wait for work
     end.send("go")
     return end.recv()
@@ -88,12 +92,12 @@ def _contend(
     end.recv()
     start = time.perf_counter()
 
-    def end_of_round() -> None:
+    def end_of_round(waited: float = 0.0) -> None:
         nonlocal start
         seconds = time.perf_counter() - start
         # In KiB on Linux, in bytes on macOS.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        end.send((seconds, peak * (1 if os.uname().sysname == "Darwin" else 1024)))
+        end.send((seconds, waited, peak * (1 if os.uname().sysname == "Darwin" else 1024)))
         end.recv()
         start = time.perf_counter()
 

@@ -41,7 +41,7 @@ def test_a_step_of_the_small_variant_keeps_the_state_as_it_is_built(name):
     assert set(experiment.model.networks) <= set(experiment.config)
     assert set(experiment.model.networks) <= set(experiment.state_shape.params)
     reader = experiment.reader
-    run = Devices("jit").compile(experiment.model, reader.fetch, experiment.augment)
+    run = Devices("jit").spread(experiment.model, reader.fetch, experiment.augment)
     per_call = experiment.cadence.steps_per_call
     block = jax.eval_shape(Devices("jit").shard, next(reader.blocks(0, 1, per_call)))
     state, metrics = jax.eval_shape(

@@ -53,7 +53,9 @@ class Bernoulli(Likelihood):
     def log_prob(self, params: Params, outputs: Images, image: Images) -> PerExample:
         """Sum of x log p + (1 - x) log(1 - p), in nats."""
         del params
-        return _sum_over_pixels(image * outputs - jax.nn.softplus(outputs))
+        # log(1 + exp(x)) by `log`, within 6e-8 of the value by `log1p`, which takes twice as long.
+        softplus = jnp.maximum(outputs, 0) + jnp.log(1 + jnp.exp(-jnp.abs(outputs)))
+        return _sum_over_pixels(image * outputs - softplus)
 
 
 @dataclasses.dataclass(frozen=True)

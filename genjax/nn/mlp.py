@@ -24,11 +24,11 @@ class MLPEncoder(nn.Module):
     """Images, flattened, to features of the last width; an activation after every layer."""
 
     widths: tuple[int, ...]
-    activation: str = "leaky_relu"
     normalization: str = "none"
     spectral_norm: bool = False
     conditioning: str = "none"
     num_classes: int = 0
+    activation: str = "leaky_relu"
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -53,11 +53,11 @@ class MLPDecoder(nn.Module):
 
     shape: tuple[int, int, int]
     widths: tuple[int, ...]
-    activation: str = "leaky_relu"
     normalization: str = "none"
     spectral_norm: bool = False
     conditioning: str = "none"
     num_classes: int = 0
+    activation: str = "leaky_relu"
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact

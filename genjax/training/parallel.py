@@ -79,10 +79,22 @@ class Devices:
             )
 
     def compile(self, model: Model, fetch: Fetch, augment: Augment) -> Run:
-        """`model.train_step` over a block of steps, compiled for these devices.
+        """`spread`, compiled with `OPTIONS` at its first call; all blocks have one shape."""
+        spread, compiled = self.spread(model, fetch, augment), []
 
-        The block's steps are scanned inside one dispatch; all blocks have one shape. `fetch` turns
-        store and the block's entry for one step into a batch of uint8 images.
+        def run(*args: Any) -> tuple[TrainState, Metrics]:
+            if not compiled:
+                options = OPTIONS.get(self.devices[0].platform)
+                compiled.append(spread.lower(*args).compile(options))
+            return compiled[0](*args)
+
+        return run
+
+    def spread(self, model: Model, fetch: Fetch, augment: Augment) -> Run:
+        """`model.train_step` over a block of steps, jitted or pmapped over these devices.
+
+        The block's steps are scanned inside one dispatch. `fetch` turns store and the block's entry
+        for one step into a batch of uint8 images.
         """
 
         def run(
@@ -100,7 +112,7 @@ class Devices:
             return jax.lax.scan(step, state, block)
 
         if self.kind == "pmap":
-            spread = jax.pmap(
+            return jax.pmap(
                 run,
                 axis_name=AXIS,
                 in_axes=(None, None, 0, None),
@@ -108,9 +120,8 @@ class Devices:
                 devices=self.devices,
                 donate_argnums=0,
             )
-            return self._at_first_call(spread)
         one, split = PartitionSpec(), PartitionSpec(AXIS)
-        spread = jax.jit(
+        return jax.jit(
             jax.shard_map(
                 lambda state, store, block, key: run(
                     state, store, jax.tree.map(lambda leaf: leaf[0], block), key
@@ -123,19 +134,6 @@ class Devices:
             ),
             donate_argnums=0,
         )
-        return self._at_first_call(spread)
-
-    def _at_first_call(self, spread: Any) -> Run:
-        """Compiles the pmapped or jitted function at its first call, with `OPTIONS`."""
-        options = OPTIONS.get(self.devices[0].platform)
-        compiled = []
-
-        def call(*args: Any) -> tuple[TrainState, Metrics]:
-            if not compiled:
-                compiled.append(spread.lower(*args).compile(options))
-            return compiled[0](*args)
-
-        return call
 
     @property
     def _mesh(self) -> Mesh:
