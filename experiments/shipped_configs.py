@@ -25,6 +25,7 @@ CONFIGS = (
     "cgan",
     "wgan_gp",
     "sngan",
+    "gated_vae",
     "article_vae",
     "article_gan",
     "article_cgan",

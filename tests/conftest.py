@@ -14,9 +14,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 os.environ["NPROC"] = "16"
 # Tests compile for longer than they run.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
-# Every run compiles the same few programs; processes that tests start share them too.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="genjax-compiled-")
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import pytest
 from jaxtyping import install_import_hook
@@ -32,8 +30,12 @@ def pytest_unconfigure():
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory) -> pathlib.Path:
     """A folder with the finished runs `vae` and `gan` of small_config.py, and their judge."""
+    import jax
+
     import launch
 
+    # Every run compiles the same few programs; processes that tests start share them too.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     folder = tmp_path_factory.mktemp("runs")
     for model in ("vae", "gan"):
         flags = [f"--config=tests/small_config.py:{model}", f"--workdir={folder / model}"]

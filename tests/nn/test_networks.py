@@ -5,6 +5,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from genjax.errors import UserError
@@ -227,3 +228,14 @@ def test_spectral_norm_and_half_precision_keep_shapes(families, name):
     assert other.shape == plain.shape
     assert sorted(kernels(same)) == sorted(kernels(shapes))
     assert "spectral" in collections
+
+
+def test_gated_layer_is_half_of_its_features_times_the_sigmoid_of_the_rest():
+    network = MLPEncoder(widths=(3,), activation="gated")
+    x = jax.random.normal(jax.random.key(0), (2, 2, 2, 1))
+    variables = network.init(jax.random.key(1), x, train=False)
+    dense = variables["params"]["Dense_0"]
+    assert dense["kernel"].shape == (4, 6)
+    features = np.asarray(x.reshape(2, 4) @ dense["kernel"] + dense["bias"], np.float64)
+    expected = features[:, :3] / (1 + np.exp(-features[:, 3:]))
+    np.testing.assert_allclose(network.apply(variables, x, train=False), expected, rtol=1e-5)
