@@ -1,6 +1,7 @@
 """The one place that compiles a training step, for one device or many."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ Fetch = Callable[[Batch, Batch], Batch]
 Augment = Callable[[Images, PRNGKey, Positions], Images]
 #: (state, store, block, seed's key) -> (state, metrics [steps]); gives the state's memory away.
 Run = Callable[[TrainState, Batch, Batch, PRNGKey], tuple[TrainState, Metrics]]
-#: XLA's options by platform.
+#: XLA's options by platform. An XLA that does not know one of them compiles without them.
 OPTIONS = {
     "cpu": {
         # Only single matrix products gain by YNNPACK: its convolutions took up to 4 times as long
@@ -30,6 +31,7 @@ OPTIONS = {
         "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
     },
 }
+UNKNOWN_OPTION = re.compile("No such compile option|While setting option")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +86,14 @@ class Devices:
 
         def run(*args: Any) -> tuple[TrainState, Metrics]:
             if not compiled:
-                options = OPTIONS.get(self.devices[0].platform)
-                compiled.append(spread.lower(*args).compile(options))
+                lowered = spread.lower(*args)
+                try:
+                    program = lowered.compile(OPTIONS.get(self.devices[0].platform))
+                except jax.errors.JaxRuntimeError as error:
+                    if not UNKNOWN_OPTION.search(str(error)):
+                        raise
+                    program = lowered.compile()
+                compiled.append(program)
             return compiled[0](*args)
 
         return run
