@@ -9,9 +9,7 @@ readers train in turns, by the loop and the compiled step of `launch.py train`. 
 results/ as Markdown and as JSON.
 """
 
-import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import machine
@@ -37,13 +35,7 @@ def main(argv: list[str]) -> None:
     text = "\n".join(
         [f"{machine.in_words(about)}.\n", HEADER, f"|{' --- |' * 5}", *map(line, rows)]
     )
-    out = Path(FLAGS.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(
-        json.dumps({"machine": about, "rows": rows}, indent=1) + "\n"
-    )
-    out.with_suffix(".md").write_text(text + "\n")
-    print(f"{text}\n\n{out}.md, {out}.json")
+    machine.write(FLAGS.out, {"machine": about, "rows": rows}, text + "\n")
 
 
 def measure(name: str, rounds: int) -> list[dict[str, Any]]:

@@ -1,11 +1,13 @@
 """What a table is measured on, and how fast that is at matrix products."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from turns import take_turns
 
@@ -70,3 +72,11 @@ def seconds_until(done: Callable[[], bool], start: float) -> float:
     while not done():
         time.sleep(0.01)
     return time.perf_counter() - start
+
+
+def write(out: str, results: Any, text: str) -> None:
+    """Writes a benchmark's results as `out`.json and its tables as `out`.md, and prints those."""
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    Path(f"{out}.json").write_text(json.dumps(results, indent=1) + "\n")
+    Path(f"{out}.md").write_text(text)
+    print(f"\n{text}\n{out}.md, {out}.json")

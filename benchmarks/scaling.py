@@ -9,9 +9,7 @@ devices share the machine's cores: they show what spreading a batch costs, not w
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import machine
@@ -87,11 +85,7 @@ def main(argv: list[str]) -> None:
         results["axes"][name] = rows
         parts.append(table(AXES[name].title, rows))
         print(parts[-1], flush=True)
-    out = Path(FLAGS.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
-    out.with_suffix(".md").write_text("\n".join(parts))
-    print(f"{out}.md, {out}.json")
+    machine.write(FLAGS.out, results, "\n".join(parts))
 
 
 def measure(axis: Axis, rounds: int) -> list[dict[str, float]]:

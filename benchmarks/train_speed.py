@@ -11,7 +11,6 @@ and as JSON.
 """
 
 import concurrent.futures
-import json
 import multiprocessing
 import subprocess
 import sys
@@ -56,11 +55,7 @@ def main(argv: list[str]) -> None:
         row["share_of_matmul"] = row["gflops"] / max(gigaflops.values())
         results["rows"].append(row)
         print(line(row), flush=True)
-    out = Path(FLAGS.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
-    out.with_suffix(".md").write_text(text := markdown(results))
-    print(f"\n{text}\n{out}.md, {out}.json")
+    machine.write(FLAGS.out, results, markdown(results))
 
 
 def measure(case: Case, rounds: int) -> dict[str, Any]:
