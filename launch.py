@@ -59,11 +59,11 @@ OUT_FILE = Flag(
 )
 CACHE = Flag(
     flags.DEFINE_string,
-    "compilation_cache",
+    "cache",
     "DIR",
     os.environ.get("JAX_COMPILATION_CACHE_DIR")
     or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "genjax"),
-    "Where compiled programs are kept for the next start; --compilation_cache= keeps none.",
+    "Where compiled programs and decoded pictures are kept for later starts; --cache= keeps none.",
 )
 #: `--config=FILE` and `--config.FIELD`, as arguments.
 CONFIG, FIELD = re.compile("--?config="), re.compile(r"--?(?:no)?config\.([\w.]+)")
@@ -277,7 +277,7 @@ def _run(name: str, values: dict[str, Any]) -> None:
     logging.set_verbosity(logging.ERROR)  # what Orbax and TensorFlow have to say is not for users
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if name != "report":
-        _keep_compiled(values.pop("compilation_cache"))
+        _keep_cache(values.pop("cache"))
     from genjax import commands  # JAX starts here: --help and typing errors do not wait for it
 
     if name == "train":
@@ -291,9 +291,11 @@ def _run(name: str, values: dict[str, Any]) -> None:
     getattr(commands, name)(pathlib.Path(workdir), **values)
 
 
-def _keep_compiled(folder: str) -> None:
+def _keep_cache(folder: str) -> None:
     """Lets JAX, which is not imported yet, keep what it compiles in `folder`; nowhere if empty."""
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder and os.path.abspath(os.path.expanduser(folder))
+    if folder and "://" not in folder:
+        folder = os.path.abspath(os.path.expanduser(folder))
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
     # A start is made of many small programs.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 

@@ -172,7 +172,7 @@ def genjax_start(case: Case, cache: str, folder: str) -> float:
         command = [
             *(sys.executable, str(ROOT / "launch.py"), "train"),
             f"--config={ROOT / 'configs' / file}.py:{data_set}",
-            *(f"--workdir={workdir}", f"--compilation_cache={cache}"),
+            *(f"--workdir={workdir}", f"--cache={cache}"),
             *(f"--config.{field}={value}" for field, value in {**fields, **once}.items()),
         ]
         start = time.perf_counter()

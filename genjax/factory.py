@@ -20,6 +20,7 @@ from genjax import rng, schedule
 from genjax.data.base import SPLITS, Source
 from genjax.data.plan import Plan
 from genjax.data.readers import READERS, Resident, Stream, prefetch
+from genjax.data.reading import decoded_once
 from genjax.data.transforms import AUGMENTATIONS
 from genjax.errors import UserError, choose
 from genjax.evaluation.evaluators import (
@@ -102,7 +103,10 @@ class Experiment:
         module, function = choose("data.name", data["name"], DATA_SETS).split(":")
         function = getattr(importlib.import_module(module), function)
         fields = data.without("reader", "augment")
-        return {split: construct(function, fields, split=split) for split in SPLITS}
+        sources = {split: construct(function, fields, split=split) for split in SPLITS}
+        if data["reader"] == "resident":
+            sources = {split: decoded_once(source) for split, source in sources.items()}
+        return sources
 
     @property
     def class_names(self) -> tuple[str, ...]:

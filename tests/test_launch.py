@@ -302,11 +302,11 @@ def test_a_second_command_does_not_inherit_the_first_ones_flags(capsys, runs):
 def test_what_is_compiled_is_kept_where_the_flag_says_or_nowhere(runs, tmp_path):
     sample = ["sample", f"--workdir={runs / 'vae'}", "--num=1", f"--out={tmp_path / 'out'}"]
     folder = tmp_path / "cache"
-    assert launched(*sample, f"--compilation_cache={folder}").returncode == 0
+    assert launched(*sample, f"--cache={folder}").returncode == 0
     kept = {path.name for path in folder.iterdir()}
     assert kept
     before = {path.name for path in pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).iterdir()}
-    assert launched(*sample, "--compilation_cache=").returncode == 0
+    assert launched(*sample, "--cache=").returncode == 0
     after = {path.name for path in pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).iterdir()}
     assert after == before
     assert {path.name for path in folder.iterdir()} == kept

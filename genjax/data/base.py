@@ -1,8 +1,6 @@
 """What a source of examples is, the source that holds its examples in memory, and image fitting."""
 
 import dataclasses
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,9 +18,6 @@ CROPS = {"center": ImageOps.fit, "none": Image.Image.resize}
 
 #: Pillow's modes for the numbers of channels: greyscale (ITU-R 601-2 luma) and RGB.
 MODES = {1: "L", 3: "RGB"}
-
-#: Small images decode faster than a task is handed to a thread, so a task is several of them.
-ROWS_PER_TASK = 64
 
 Example = dict[str, Any]
 
@@ -65,33 +60,6 @@ class InMemory:
     def __getitem__(self, index: int | np.ndarray) -> Example:
         example = {"image": self.images[index]}
         return example if self.labels is None else {**example, "label": self.labels[index]}
-
-
-def read(source: Source, indices: np.ndarray, num_threads: int | None = None) -> Example:
-    """The examples `indices` (int [n]) of `source`, stacked in that order: decoded in threads.
-
-    A source may have `__getitems__(indices) -> list of examples`, where reading several at once is
-    faster than one by one.
-
-    Returns:
-      `image` uint8 [n, H, W, C] and, for a source with classes, `label` int32 [n].
-    """
-    if isinstance(source, InMemory):
-        return source[indices]
-    read_several = getattr(source, "__getitems__", lambda rows: [source[row] for row in rows])
-    batch = {"image": np.empty((len(indices), *source.image_shape), np.uint8)}
-    if source.class_names:
-        batch["label"] = np.empty(len(indices), np.int32)
-
-    def fill(start: int) -> None:
-        rows = indices[start : start + ROWS_PER_TASK].tolist()
-        for row, example in enumerate(read_several(rows), start):
-            for name, values in batch.items():
-                values[row] = example[name]
-
-    with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool:
-        list(pool.map(fill, range(0, len(indices), ROWS_PER_TASK)))
-    return batch
 
 
 def check_fields(split: str, image_size: int, channels: int, crop: str = "center") -> None:

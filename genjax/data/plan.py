@@ -4,7 +4,7 @@ import dataclasses
 import functools
 
 import numpy as np
-from jaxtyping import Int, Int32
+from jaxtyping import Int32
 
 
 @functools.lru_cache(maxsize=4)
@@ -35,20 +35,14 @@ class Plan:
     num_examples: int
     rows_per_step: int
 
-    def examples(self, positions: Int[np.ndarray, "..."]) -> Int32[np.ndarray, "..."]:
-        """The example at each of these positions, from 0, of the endless row."""
-        epochs, places = np.divmod(np.asarray(positions, np.int64), self.num_examples)
-        examples = np.empty(epochs.shape, np.int32)
-        for epoch in np.unique(epochs):
-            here = epochs == epoch
-            permutation = _permutation(self.seed, int(epoch), self.num_examples)
-            examples[here] = permutation[places[here]]
-        return examples
-
     def indices(
         self, step: int, num_steps: int = 1
     ) -> Int32[np.ndarray, "{num_steps} {self.rows_per_step}"]:
         """The examples of `num_steps` steps from `step` on."""
-        first = step * self.rows_per_step
-        positions = np.arange(first, first + num_steps * self.rows_per_step)
-        return self.examples(positions).reshape(num_steps, self.rows_per_step)
+        first, end = step * self.rows_per_step, (step + num_steps) * self.rows_per_step
+        parts = []
+        for epoch in range(first // self.num_examples, -(-end // self.num_examples)):
+            start = epoch * self.num_examples
+            permutation = _permutation(self.seed, epoch, self.num_examples)
+            parts.append(permutation[max(first - start, 0) : end - start])
+        return np.concatenate(parts).reshape(num_steps, self.rows_per_step)

@@ -7,11 +7,11 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-import grain
 import numpy as np
 
-from genjax.data.base import Source, read
+from genjax.data.base import Source
 from genjax.data.plan import Plan
+from genjax.data.reading import read
 from genjax.types import Batch
 
 T = TypeVar("T")
@@ -86,6 +86,8 @@ class Stream:
         def batch(step: int) -> dict[str, np.ndarray]:
             (index,) = self.plan.indices(step)
             return {**read(self.source, index, num_threads=1), "index": index}
+
+        import grain  # takes a tenth of a second, and the resident reader needs none
 
         steps = grain.MapDataset.range(start_step, start_step + num_blocks * steps_per_block)
         options = grain.ReadOptions(self.num_threads, max(self.num_threads, steps_per_block))

@@ -33,9 +33,13 @@ NAME = re.compile(r"\w+(/[^:]+)?(:\d[\d.*]*)?")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TfdsImages:
-    """A split of a prepared set; `records` gives the features of an example, its image encoded."""
+    """A split of a prepared set; `records` gives the features of an example, its image encoded.
+
+    `origin` names the split and the files that it was read from.
+    """
 
     records: Sequence[Mapping[str, Any]]
+    origin: str
     image_size: int
     channels: int
     crop: str
@@ -45,6 +49,11 @@ class TfdsImages:
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of every image."""
         return (self.image_size, self.image_size, self.channels)
+
+    @property
+    def fingerprint(self) -> str:
+        """All that the examples depend on."""
+        return f"{self.origin} {self.image_size} {self.channels} {self.crop}"
 
     def __len__(self) -> int:
         return len(self.records)
@@ -104,10 +113,14 @@ def tfds_images(
         sizes = {name: info.num_examples for name, info in builder.info.splits.items()}
         part = _part(dataset, sizes, split, num_validation)
         records = _records(builder, part)
+        stats = {file.name: file.stat() for file in sorted(builder.data_path.iterdir())}
+        files = [(name, stat.length, stat.mtime) for name, stat in stats.items()]
     label = dict(builder.info.features.items()).get("label")
     has_classes = isinstance(label, tfds.features.ClassLabel) and label.num_classes
     class_names = tuple(label.names) if has_classes else ()
-    return TfdsImages(records, image_size, channels, crop, class_names)
+    return TfdsImages(
+        records, f"{builder.data_path} {part} {files}", image_size, channels, crop, class_names
+    )
 
 
 @contextlib.contextmanager

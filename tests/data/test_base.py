@@ -1,10 +1,10 @@
-"""Reading in threads, and bringing pictures of any size and mode to a square."""
+"""Bringing pictures of any size and mode to a square."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from genjax.data.base import ROWS_PER_TASK, InMemory, check_fields, read, resize_and_crop
+from genjax.data.base import check_fields, resize_and_crop
 from genjax.errors import UserError
 
 
@@ -64,45 +64,6 @@ def test_modes_become_grey(mode, colour, expected):
 def test_grey_becomes_three_equal_channels():
     pixels = resize_and_crop(Image.new("L", (9, 5), 37), 4, 3, "center")
     np.testing.assert_array_equal(pixels, np.full((4, 4, 3), 37))
-
-
-class Numbered:
-    """Image `index` is filled with `index`, its label is `index % 7`."""
-
-    image_shape = (2, 3, 1)
-
-    def __init__(self, class_names):
-        self.class_names = class_names
-
-    def __len__(self):
-        return 250
-
-    def __getitem__(self, index):
-        example = {"image": np.full(self.image_shape, index, np.uint8)}
-        return {**example, "label": np.int32(index % 7)} if self.class_names else example
-
-
-class Several(Numbered):
-    def __getitem__(self, index):
-        raise AssertionError("should be read several at once")
-
-    def __getitems__(self, indices):
-        return [super(Several, self).__getitem__(index) for index in indices]
-
-
-@pytest.mark.parametrize("source", [Numbered(tuple("abcdefg")), Several(tuple("abcdefg"))])
-def test_read_keeps_the_order_over_several_tasks(source):
-    indices = np.random.default_rng(0).integers(0, 250, 3 * ROWS_PER_TASK + 5)
-    batch = read(source, indices)
-    assert (batch["image"].dtype, batch["label"].dtype) == (np.uint8, np.int32)
-    np.testing.assert_array_equal(batch["image"].shape, (len(indices), 2, 3, 1))
-    np.testing.assert_array_equal(batch["image"][:, 1, 2, 0], indices)
-    np.testing.assert_array_equal(batch["label"], indices % 7)
-
-
-def test_without_classes_there_is_no_label():
-    assert read(Numbered(()), np.arange(3)).keys() == {"image"}
-    assert InMemory(np.zeros((5, 4, 4, 1), np.uint8))[2].keys() == {"image"}
 
 
 @pytest.mark.parametrize(

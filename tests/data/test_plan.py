@@ -42,10 +42,3 @@ def test_epochs_and_seeds_have_orders_of_their_own():
     for a, b in ((first, second), (first, other), (second, other), (first, np.arange(1000))):
         # Two independent orders of 1000 agree in one place on average (Poisson); 10 has 1e-7.
         assert (a == b).sum() < 10
-
-
-def test_positions_may_come_in_any_order():
-    plan = Plan(5, 9, 4)
-    row = plan.indices(0, 20).ravel()
-    positions = np.array([[40, 0, 8], [9, 79, 40]])
-    np.testing.assert_array_equal(plan.examples(positions), row[positions])

@@ -12,7 +12,7 @@ from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
 
 from genjax.data import tfds_images as module
-from genjax.data.base import read
+from genjax.data.reading import read
 from genjax.data.tfds_images import tfds_images
 from genjax.errors import UserError
 
