@@ -55,7 +55,7 @@ from genjax.nn.resnet import ResNetDecoder, ResNetEncoder
 from genjax.training.loop import Cadence
 from genjax.training.optimizers import OPTIMIZERS, clipped
 from genjax.training.parallel import Devices
-from genjax.types import Batch
+from genjax.types import Batch, PRNGKey
 
 #: Name to "module:function", imported when asked for: TensorFlow Datasets takes a second.
 DATA_SETS = {
@@ -121,8 +121,7 @@ class Experiment:
 
     def init_state(self) -> TrainState:
         """The state before the first step, on all devices."""
-        init = jax.jit(self.model.init)  # one program, where each zeros() would be one
-        state = init(rng.key(self.config["seed"], "init"), self._example_batch())
+        state = self._init(rng.key(self.config["seed"], "init"), self._example_batch())
         return self.devices.replicate(state)
 
     @functools.cached_property
@@ -132,11 +131,16 @@ class Experiment:
         Raises:
           UserError: a network does not fit the data set's images.
         """
-        shapes = jax.eval_shape(lambda: self.model.init(jax.random.key(0), self._example_batch()))
+        shapes = self._init.eval_shape(jax.random.key(0), self._example_batch())
         place = self.devices.replicate(np.zeros(())).sharding
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes
         )
+
+    @functools.cached_property
+    def _init(self) -> Callable[[PRNGKey, Batch], TrainState]:
+        """The model's, as one program: shapes and state need one trace of it."""
+        return jax.jit(self.model.init)
 
     def _example_batch(self) -> dict[str, jax.Array]:
         image = jnp.zeros((1, *self.sources["train"].image_shape))

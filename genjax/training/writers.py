@@ -1,5 +1,6 @@
 """Where a run's numbers go: `metrics.jsonl`, TensorBoard events and one live line."""
 
+import functools
 import json
 import math
 import os
@@ -7,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -36,17 +38,21 @@ class MetricsWriter:
     """
 
     def __init__(self, workdir: str | os.PathLike, resume_step: int):
-        from tensorboardX import SummaryWriter  # it imports PyTorch where there is one
-
-        workdir = Path(workdir)
-        workdir.mkdir(parents=True, exist_ok=True)
-        path = workdir / "metrics.jsonl"
+        self._workdir, self._resume_step = Path(workdir), resume_step
+        self._workdir.mkdir(parents=True, exist_ok=True)
+        path = self._workdir / "metrics.jsonl"
         _drop_rows_after(path, resume_step)
         self._rows = path.open("a", encoding="utf-8")
+
+    @functools.cached_property
+    def _events(self) -> Any:
+        """TensorBoard's writer, made at the first row: the device works on meanwhile."""
+        from tensorboardX import SummaryWriter  # a second: it imports PyTorch where there is one
+
         # Files are named by the second; the suffix keeps a quick restart off its predecessor.
-        self._events = SummaryWriter(
-            str(workdir), purge_step=resume_step + 1, filename_suffix=f".{resume_step}"
-        )
+        suffix = f".{self._resume_step}"
+        first = self._resume_step + 1
+        return SummaryWriter(str(self._workdir), purge_step=first, filename_suffix=suffix)
 
     def write(self, step: int, metrics: Mapping[str, Value]) -> None:
         """Writes one row: numbers become scalars, lists of numbers become histograms."""
