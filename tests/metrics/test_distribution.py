@@ -3,7 +3,7 @@ import pytest
 import scipy.linalg
 
 from genjax.errors import UserError
-from genjax.metrics.distribution import Moments, frechet_distance
+from genjax.metrics.distribution import Moments, frechet_distance, kid
 
 # Means far from 0 are what one-pass formulas fail on.
 FEATURES = np.random.default_rng(0).normal(1000.0, 1.0, (300, 5)) @ np.diag([1, 2, 3, 4, 5.0])
@@ -91,3 +91,94 @@ def test_features_that_are_not_finite_have_no_distance():
     good = Moments.of(np.eye(4))
     bad = Moments.of(np.where(np.eye(4) == 1, np.nan, 0.0))
     assert np.isnan(frechet_distance(good, bad))
+
+
+def low_rank(seed, count, width, scale):
+    """Features of unlike variances, fewer than they have numbers."""
+    return np.random.default_rng(seed).normal(size=(count, width)) * scale ** np.arange(width) + 1
+
+
+@pytest.mark.parametrize(("num_real", "num_fake"), [(40, 40), (40, 300), (300, 25)])
+def test_distance_of_fewer_examples_than_features(num_real, num_fake):
+    """What batches say is what the features themselves say, by no square root of a covariance."""
+    x, y = low_rank(5, num_real, 96, 0.95), low_rank(6, num_fake, 96, 0.94)
+    factors = [(z - z.mean(axis=0)) / np.sqrt(len(z) - 1) for z in (x, y)]
+    trace_of_root = np.linalg.norm(factors[0] @ factors[1].T, "nuc")
+    expected = np.square(x.mean(axis=0) - y.mean(axis=0)).sum() - 2 * trace_of_root
+    expected += sum(np.square(factor).sum() for factor in factors)
+    a = Moments.of(x[:17]).add(x[17:])
+    np.testing.assert_allclose(frechet_distance(a, Moments.of(y)), expected, rtol=1e-6)
+    # SciPy's general square root of a singular product keeps fewer digits.
+    root = scipy.linalg.sqrtm(np.cov(x.T) @ np.cov(y.T)).real
+    general = np.square(x.mean(axis=0) - y.mean(axis=0)).sum() - 2 * np.trace(root)
+    general += np.trace(np.cov(x.T) + np.cov(y.T))
+    np.testing.assert_allclose(frechet_distance(a, Moments.of(y)), general, rtol=1e-6)
+
+
+def test_distance_of_features_whose_variances_differ_by_many_digits():
+    """Singular values of 1e-9 of the largest are nothing beside its rounding, squared."""
+    x = low_rank(5, 300, 96, 0.8)
+    scale = 1 + np.linspace(-1e-5, 1e-5, 96)
+    expected = np.square(x.std(axis=0, ddof=1) * (1 - scale)).sum()
+    diagonal = np.diag(x.var(axis=0, ddof=1))
+    a, b = gaussian(np.full(96, 1e-3), diagonal), gaussian(np.zeros(96), diagonal * scale**2)
+    np.testing.assert_allclose(frechet_distance(a, b), expected + 96e-6, rtol=1e-6)
+
+
+def test_distance_from_what_does_not_vary():
+    constant = Moments.of(np.ones((4, 5)))
+    assert frechet_distance(constant, constant) == 0
+    a = gaussian(np.zeros(5), np.diag([1.0, 2, 3, 0, 0]))
+    np.testing.assert_allclose(frechet_distance(a, constant), 5 + 6, rtol=1e-12)
+    b = gaussian(np.zeros(5), np.diag([0.0, 0, 0, 4, 5]))
+    np.testing.assert_allclose(frechet_distance(a, b), 6 + 9, rtol=1e-12)
+
+
+def squared_mmd(x, y):
+    """The unbiased estimator (Gretton et al. 2012, eq. 3) for the cubic kernel, in float64."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    kernel = lambda a, b: (a @ b.T / a.shape[1] + 1) ** 3
+    between = lambda a: kernel(a, a)[~np.eye(len(a), dtype=bool)].mean()
+    return between(x) + between(y) - 2 * kernel(x, y).mean()
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3])
+def test_kid_is_the_mean_over_subsets_in_double_precision(shift):
+    rng = np.random.default_rng(7)
+    real = np.abs(rng.normal(0.4, 0.3, (310, 64))).astype(np.float32)
+    fake = np.abs(rng.normal(0.4 + shift, 0.3, (260, 64))).astype(np.float32)
+    draw = lambda key, count: np.argsort(np.random.Philox(key=key).random_raw(count))[:120]
+    expected = [
+        squared_mmd(real[draw([3, 2 * i], 310)], fake[draw([3, 2 * i + 1], 260)]) for i in range(8)
+    ]
+    mean, deviation = kid(real, fake, seed=3, num_subsets=8, subset_size=120)
+    np.testing.assert_allclose(mean, np.mean(expected), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(deviation, np.std(expected), rtol=1e-6, atol=1e-6)
+
+
+def test_kid_of_whole_sets_does_not_depend_on_the_draw():
+    rng = np.random.default_rng(8)
+    real, fake = rng.normal(size=(90, 16)), rng.normal(size=(90, 16)) + 0.5
+    mean, deviation = kid(real, fake, num_subsets=3, subset_size=90)
+    np.testing.assert_allclose(mean, squared_mmd(real, fake), rtol=1e-6)
+    assert deviation < 1e-6
+
+
+def test_kid_of_equal_distributions_is_zero_in_the_mean():
+    draws = np.random.default_rng(9).normal(size=(4000, 8))
+    estimates = [
+        kid(draws[i : i + 200], draws[i + 200 : i + 400], num_subsets=1, subset_size=200)[0]
+        for i in range(0, 4000, 400)
+    ]
+    assert min(estimates) < 0 < max(estimates)
+    assert abs(np.mean(estimates)) < 4 * np.std(estimates) / np.sqrt(len(estimates))
+
+
+def test_kid_of_too_few_or_unlike_features_is_refused():
+    real = FEATURES.astype(np.float32)
+    with pytest.raises(UserError, match=r"fake has 299 rows .* at least 300"):
+        kid(real, real[:299], subset_size=300)
+    with pytest.raises(UserError, match="unlike features"):
+        kid(real, real[:, :2], subset_size=100)
+    with pytest.raises(UserError, match="row 7 of real"):
+        kid(np.where(np.arange(300)[:, None] == 7, np.inf, real), real, subset_size=100)
