@@ -1,7 +1,6 @@
 """The one place that compiles a training step, for one device or many."""
 
 import dataclasses
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from genjax import rng
+from genjax.compiling import compiler_options
 from genjax.data.transforms import to_float
 from genjax.errors import UserError
 from genjax.models.base import Metrics, Model, TrainState
@@ -21,17 +21,6 @@ Fetch = Callable[[Batch, Batch], Batch]
 Augment = Callable[[Images, PRNGKey, Positions], Images]
 #: (state, store, block, seed's key) -> (state, metrics [steps]); gives the state's memory away.
 Run = Callable[[TrainState, Batch, Batch, PRNGKey], tuple[TrainState, Metrics]]
-#: XLA's options by platform. An XLA that does not know one of them compiles without them.
-OPTIONS = {
-    "cpu": {
-        # Only single matrix products gain by YNNPACK: its convolutions took up to 4 times as long
-        # as Eigen's, its reductions up to 10 times.
-        "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
-        # Convolutions that run beside one another each want all cores.
-        "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
-    },
-}
-UNKNOWN_OPTION = re.compile("No such compile option|While setting option")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,19 +70,13 @@ class Devices:
             )
 
     def compile(self, model: Model, fetch: Fetch, augment: Augment) -> Run:
-        """`spread`, compiled with `OPTIONS` at its first call; all blocks have one shape."""
+        """`spread`, compiled at its first call; all blocks have one shape."""
         spread, compiled = self.spread(model, fetch, augment), []
 
         def run(*args: Any) -> tuple[TrainState, Metrics]:
             if not compiled:
-                lowered = spread.lower(*args)
-                try:
-                    program = lowered.compile(OPTIONS.get(self.devices[0].platform))
-                except jax.errors.JaxRuntimeError as error:
-                    if not UNKNOWN_OPTION.search(str(error)):
-                        raise
-                    program = lowered.compile()
-                compiled.append(program)
+                options = compiler_options(self.devices[0].platform)
+                compiled.append(spread.lower(*args).compile(options))
             return compiled[0](*args)
 
         return run

@@ -21,7 +21,6 @@ from genjax.nn.dcgan import DCGANDecoder, DCGANEncoder
 from genjax.nn.heads import Discriminator, Posterior
 from genjax.nn.layers import AXIS
 from genjax.nn.mlp import MLPDecoder, MLPEncoder
-from genjax.training import parallel
 from genjax.training.parallel import Devices
 
 BATCH_SIZE, STEPS, CLASSES, LATENTS = 16, 4, 3, 4
@@ -128,13 +127,6 @@ def test_eight_devices_agree_with_one_and_pmap_with_jit(name):
     assert expected[0].step == STEPS
     for kind in ("pmap", "jit"):
         assert_close(train(model, Devices(kind, ALL)), expected)
-
-
-@pytest.mark.parametrize("option", ["xla_cpu_no_such_option", "xla_cpu_scheduler_type"])
-def test_an_xla_that_does_not_know_our_options_trains_without(option, monkeypatch):
-    monkeypatch.setattr(parallel, "OPTIONS", {"cpu": {option: "NO_SUCH_CHOICE"}})
-    state, _ = train(MODELS["vae"], Devices("pmap", ONE))
-    assert state.step == STEPS
 
 
 @pytest.mark.parametrize("kind", ["pmap", "jit"])
