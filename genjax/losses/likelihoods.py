@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from genjax import rng
 from genjax.errors import UserError
-from genjax.types import Images, PerExample
+from genjax.types import Images, PerExample, Positions, PRNGKey
 
 #: What a decoder gives: `outputs_per_channel` numbers, of any size, for each channel of the image.
 Outputs = Float[Array, "batch height width output"]
@@ -28,6 +29,8 @@ class Likelihood(abc.ABC):
 
     #: Decoder channels needed for each image channel.
     outputs_per_channel: ClassVar[int] = 1
+    #: Whether `log_prob` is that of 8-bit pixel values: only then it has bits per dimension.
+    over_256_levels: ClassVar[bool] = False
 
     def init(self) -> dict[str, Array]:
         """The learned global parameters; none by default."""
@@ -36,6 +39,15 @@ class Likelihood(abc.ABC):
     @abc.abstractmethod
     def log_prob(self, params: Params, outputs: Outputs, image: Images) -> PerExample:
         """Log probability of images in [0, 1], in nats, summed over each image's pixels."""
+
+    @abc.abstractmethod
+    def sample(
+        self, params: Params, outputs: Outputs, key: PRNGKey, positions: Positions
+    ) -> Images:
+        """Images drawn from the distribution, each by its position.
+
+        Those of a density over all numbers are not cut off at 0 and 1: they would have another.
+        """
 
     def mean(self, outputs: Outputs) -> Images:
         """The expected image, in [0, 1]."""
@@ -56,6 +68,12 @@ class Bernoulli(Likelihood):
         # log(1 + exp(x)) by `log`, within 6e-8 of the value by `log1p`, which takes twice as long.
         softplus = jnp.maximum(outputs, 0) + jnp.log(1 + jnp.exp(-jnp.abs(outputs)))
         return _sum_over_pixels(image * outputs - softplus)
+
+    def sample(self, params: Params, outputs: Images, key: PRNGKey, positions: Positions) -> Images:
+        """Pixels that are 0 or 1."""
+        del params
+        uniform = rng.uniform(key, positions, outputs.shape[1:])
+        return (uniform < self.mean(outputs)).astype(outputs.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +98,11 @@ class Gaussian(Likelihood):
         del params
         return _normal_log_prob(self.mean(outputs), math.log(self.scale), image)
 
+    def sample(self, params: Params, outputs: Images, key: PRNGKey, positions: Positions) -> Images:
+        """The mean and noise."""
+        del params
+        return _normal_sample(self.mean(outputs), math.log(self.scale), key, positions)
+
 
 @dataclasses.dataclass(frozen=True)
 class GlobalGaussian(Likelihood):
@@ -96,6 +119,10 @@ class GlobalGaussian(Likelihood):
     def log_prob(self, params: Params, outputs: Images, image: Images) -> PerExample:
         """Log density in nats."""
         return _normal_log_prob(self.mean(outputs), params["log_scale"], image)
+
+    def sample(self, params: Params, outputs: Images, key: PRNGKey, positions: Positions) -> Images:
+        """The mean and noise."""
+        return _normal_sample(self.mean(outputs), params["log_scale"], key, positions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,15 +144,23 @@ class PixelGaussian(Likelihood):
     def log_prob(self, params: Params, outputs: Outputs, image: Images) -> PerExample:
         """Log density in nats."""
         del params
-        _, raw_log_scale = jnp.split(outputs, 2, axis=-1)
-        return _normal_log_prob(
-            self.mean(outputs), _softly_above(raw_log_scale, self.min_log_scale), image
-        )
+        return _normal_log_prob(self.mean(outputs), self._log_scale(outputs), image)
+
+    def sample(
+        self, params: Params, outputs: Outputs, key: PRNGKey, positions: Positions
+    ) -> Images:
+        """The mean and noise."""
+        del params
+        return _normal_sample(self.mean(outputs), self._log_scale(outputs), key, positions)
 
     def mean(self, outputs: Outputs) -> Images:
         """The sigmoid of the first half of the channels, in [0, 1]."""
         logits, _ = jnp.split(outputs, 2, axis=-1)
         return jax.nn.sigmoid(logits)
+
+    def _log_scale(self, outputs: Outputs) -> Images:
+        _, raw_log_scale = jnp.split(outputs, 2, axis=-1)
+        return _softly_above(raw_log_scale, self.min_log_scale)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,12 +181,23 @@ class DiscretizedLogistic(Likelihood):
     """
 
     outputs_per_channel: ClassVar[int] = 2
+    over_256_levels: ClassVar[bool] = True
     min_log_scale: float = -7.0
 
     def log_prob(self, params: Params, outputs: Outputs, image: Images) -> PerExample:
         """Log probability in nats, never above 0."""
         del params
         return _logistic_log_prob(*self._location_and_log_scale(outputs), image)
+
+    def sample(
+        self, params: Params, outputs: Outputs, key: PRNGKey, positions: Positions
+    ) -> Images:
+        """Levels k / 255: the logistic's draw goes to the level that owns it."""
+        del params
+        location, log_scale = self._location_and_log_scale(outputs)
+        uniform = rng.uniform(key, positions, location.shape[1:])
+        drawn = location + jnp.exp(log_scale) * jax.scipy.special.logit(uniform)
+        return jnp.clip(jnp.round(255 * drawn), 0, 255) / 255
 
     def mean(self, outputs: Outputs) -> Images:
         """The expected value in [0, 1] of the logistic with its tails moved to 0 and 1.
@@ -193,6 +239,15 @@ def _normal_log_prob(
     standardised = (image - mean) / jnp.exp(log_scale)
     log_probs = -0.5 * jnp.square(standardised) - log_scale - 0.5 * math.log(2 * math.pi)
     return _sum_over_pixels(log_probs)
+
+
+def _normal_sample(
+    mean: Images,
+    log_scale: Images | Float[Array, ""] | float,
+    key: PRNGKey,
+    positions: Positions,
+) -> Images:
+    return mean + jnp.exp(log_scale) * rng.normal(key, positions, mean.shape[1:])
 
 
 def _logistic_log_prob(location: Images, log_scale: Images, image: Images) -> PerExample:

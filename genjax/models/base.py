@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from genjax import rng
 from genjax.errors import UserError
+from genjax.losses.likelihoods import Likelihood
 from genjax.nn.layers import pmean
 from genjax.types import Batch, Images, Labels, Latents, PerExample, Positions, PRNGKey, PyTree
 
@@ -84,17 +85,39 @@ class Reconstructor(Protocol):
 
 @runtime_checkable
 class LikelihoodModel(Protocol):
-    """Bounds the log-likelihood of images."""
+    """Bounds the log-likelihood of images.
+
+    A prior that is standard normal, a posterior that is a diagonal Gaussian, and p(x | z).
+    """
+
+    likelihood: Likelihood
+    latent_size: int
+    num_classes: int  # 0 = without labels
 
     def bound(
         self, params: PyTree, batch: Batch, key: PRNGKey
     ) -> tuple[PerExample, Float[Array, "batch latent"], Latents]:
         """(log p(x | z) with one z ~ q(z | x), KL per latent, posterior mean), in nats."""
 
-    def log_weights(
-        self, params: PyTree, batch: Batch, key: PRNGKey, num: int
-    ) -> Float[Array, "num batch"]:
-        """`num` draws of log p(x, z) - log q(z | x), z ~ q(z | x), in nats."""
+    def encode(
+        self, params: PyTree, images: Images, labels: Labels | None = None
+    ) -> tuple[Latents, Latents]:
+        """(mean, log variance) of q(z | x)."""
+
+    def log_likelihood(
+        self, params: PyTree, latents: Latents, images: Images, labels: Labels | None = None
+    ) -> PerExample:
+        """log p(x | z) of each row's image and latents, in nats."""
+
+    def simulate(
+        self,
+        params: PyTree,
+        latents: Latents,
+        key: PRNGKey,
+        positions: Positions,
+        labels: Labels | None = None,
+    ) -> Images:
+        """Images drawn from p(x | z), each by its position."""
 
 
 @runtime_checkable

@@ -9,7 +9,6 @@ import dataclasses
 from typing import ClassVar
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
@@ -26,7 +25,7 @@ from genjax.models.base import (
 )
 from genjax.nn.layers import pmean
 from genjax.schedule import Schedule
-from genjax.types import Batch, Images, Labels, Latents, PerExample, PRNGKey, PyTree
+from genjax.types import Batch, Images, Labels, Latents, PerExample, Positions, PRNGKey, PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,29 +150,28 @@ class VAE:
         labels = self._labels(batch)
         mean, log_var = self.encode(params, batch["image"], labels)
         noise = rng.normal(key, batch["index"], (self.latent_size,))
-        outputs = self.decode(params, mean + jnp.exp(0.5 * log_var) * noise, labels)
-        log_prob = self.likelihood.log_prob(params["likelihood"], outputs, batch["image"])
+        latents = mean + jnp.exp(0.5 * log_var) * noise
+        log_prob = self.log_likelihood(params, latents, batch["image"], labels)
         return log_prob, gaussian_kl(mean, log_var), mean
 
-    def log_weights(
-        self, params: PyTree, batch: Batch, key: PRNGKey, num: int
-    ) -> Float[Array, "num batch"]:
-        """`num` draws of log p(x, z) - log q(z | x), z ~ q(z | x), in nats (Burda et al. 2016).
+    def log_likelihood(
+        self, params: PyTree, latents: Latents, images: Images, labels: Labels | None = None
+    ) -> PerExample:
+        """log p(x | z) of each row's image and latents, in nats."""
+        outputs = self.decode(params, latents, labels)
+        return self.likelihood.log_prob(params["likelihood"], outputs, images)
 
-        Their mean over draws has the expectation of the bound; log-mean-exp tightens it.
-        """
-        labels = self._labels(batch)
-        mean, log_var = self.encode(params, batch["image"], labels)
-
-        def draw(index):
-            noise = rng.normal(jax.random.fold_in(key, index), batch["index"], (self.latent_size,))
-            latents = mean + jnp.exp(0.5 * log_var) * noise
-            outputs = self.decode(params, latents, labels)
-            log_prob = self.likelihood.log_prob(params["likelihood"], outputs, batch["image"])
-            # The normalising constants of prior and posterior cancel but for the variance.
-            return log_prob + 0.5 * jnp.sum(noise**2 - latents**2 + log_var, axis=-1)
-
-        return jax.lax.map(draw, jnp.arange(num))
+    def simulate(
+        self,
+        params: PyTree,
+        latents: Latents,
+        key: PRNGKey,
+        positions: Positions,
+        labels: Labels | None = None,
+    ) -> Images:
+        """Images drawn from p(x | z), each by its position; of a density beyond [0, 1] too."""
+        outputs = self.decode(params, latents, labels)
+        return self.likelihood.sample(params["likelihood"], outputs, key, positions)
 
     def _labels(self, batch: Batch, rows: slice = slice(None)) -> Labels | None:
         return batch["label"][rows] if self.num_classes else None

@@ -143,6 +143,25 @@ def test_log_prob_prefers_the_mean_to_other_images(name):
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
+def test_samples_have_the_distribution_that_log_prob_gives(name):
+    likelihood, num = LIKELIHOODS[name](), 20000
+    one = jnp.array([0.4, -2.0])[: likelihood.outputs_per_channel].reshape(1, 1, 1, -1)
+    params = jax.tree.map(lambda leaf: leaf - 1.0, likelihood.init())
+    outputs = jnp.tile(one, (num, 1, 1, 1))
+    drawn = likelihood.sample(params, outputs, jax.random.key(2), jnp.arange(num)).ravel()
+    discrete = {"bernoulli": 2, "discretized_logistic": 256}.get(name)
+    grid = jnp.linspace(0, 1, discrete) if discrete else jnp.linspace(-3, 4, 7001)
+    grid_outputs = jnp.tile(one, (len(grid), 1, 1, 1))
+    log_probs = likelihood.log_prob(params, grid_outputs, grid.reshape(-1, 1, 1, 1))
+    probs = np.exp(np.asarray(log_probs, np.float64)) * (1 if discrete else grid[1] - grid[0])
+    np.testing.assert_allclose(probs.sum(), 1, rtol=1e-3)
+    assert not discrete or set(np.asarray(drawn)) <= set(np.asarray(grid))
+    # The two distribution functions: sup |difference| sqrt(n) is above 1.95 once in 1000 (Smirnov).
+    below = np.searchsorted(np.sort(drawn), np.asarray(grid), side="right") / num
+    assert np.abs(below - np.cumsum(probs)).max() < 1.95 / np.sqrt(num) + 1e-3
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
 def test_gradients_are_finite_at_extreme_outputs(name):
     likelihood = LIKELIHOODS[name]()
     # A log scale may be as extreme, but not as large as e^10000 grey levels.

@@ -1,5 +1,4 @@
-import dataclasses
-
+import factor_analysis
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,104 +17,54 @@ from small_models import (
     vae,
 )
 
-from genjax.losses.likelihoods import LIKELIHOODS, Likelihood
-from genjax.models.base import sample
-from genjax.nn.heads import Posterior
-from genjax.nn.mlp import MLPDecoder, MLPEncoder
+from genjax.losses.likelihoods import LIKELIHOODS
+from genjax.models.base import sample, sample_latents
 
-# A factor analysis whose every quantity is known. Four pixels are x = W'z + b + 0.5 noise, with two
-# latents; the rows of W are orthogonal, so the true posterior is a diagonal Gaussian,
-#   z | x ~ N(S W (x - b) / 0.25, S),  S = diag(1 / (1 + |w_i|^2 / 0.25)).
-W = np.array([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.8, -0.6]])
-B, VARIANCE = np.array([0.1, 0.2, 0.3, 0.4]), 0.25
-POSTERIOR_VARIANCE = 1 / (1 + (W**2).sum(1) / VARIANCE)
+FACTOR_ANALYSIS = factor_analysis.MODEL
 X = np.random.default_rng(0).normal(size=(5, 4))
 BATCH = {"image": jnp.array(X, jnp.float32).reshape(5, 2, 2, 1), "index": jnp.arange(5)}
 
 
-class Linear(Likelihood):
-    """A normal density around the outputs themselves."""
-
-    def log_prob(self, params, outputs, image):
-        log_probs = -0.5 * (image - outputs) ** 2 / VARIANCE - 0.5 * np.log(2 * np.pi * VARIANCE)
-        return log_probs.sum((1, 2, 3))
-
-
-FACTOR_ANALYSIS = vae(
-    # Without hidden layers, both networks are linear.
-    encoder=Posterior(MLPEncoder(widths=()), 2),
-    decoder=MLPDecoder(shape=(2, 2, 1), widths=()),
-    likelihood=Linear(),
-    latent_size=2,
-)
-
-
-def known_params(mean_shift=0.0, log_var_shift=0.0):
-    """The true decoder, and the true posterior but for a shift of each latent's two numbers."""
-    to_mean = (W * POSTERIOR_VARIANCE[:, None] / VARIANCE).T
-    kernel = np.concatenate([to_mean, np.zeros((4, 2))], axis=1)
-    bias = np.concatenate([-B @ to_mean + mean_shift, np.log(POSTERIOR_VARIANCE) + log_var_shift])
-    dense = lambda kernel, bias: {"params": {"Dense_0": {"kernel": kernel, "bias": bias}}}
-    params = {"encoder": dense(kernel, bias), "decoder": dense(W, B), "likelihood": {}}
-    return jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), params)
-
-
-def log_evidence():
-    """log p(x), x ~ N(b, W'W + 0.25 I)."""
-    covariance = W.T @ W + VARIANCE * np.eye(4)
-    distance = np.einsum("ni,ij,nj->n", X - B, np.linalg.inv(covariance), X - B)
-    return -0.5 * (distance + np.linalg.slogdet(covariance)[1] + 4 * np.log(2 * np.pi))
-
-
-def test_every_weight_is_the_evidence_under_the_true_posterior():
-    weights = FACTOR_ANALYSIS.log_weights(known_params(), BATCH, KEY, 7)
-    assert weights.shape == (7, 5)
-    np.testing.assert_allclose(weights, np.broadcast_to(log_evidence(), (7, 5)), rtol=1e-5)
-
-
-# KL(N(m + d, e^r v) || N(m, v)) = (e^r + d^2 / v - 1 - r) / 2 for each latent.
-SHIFT, LOG_RATIO = 0.3, 0.4
-GAP = 0.5 * (np.exp(LOG_RATIO) + SHIFT**2 / POSTERIOR_VARIANCE - 1 - LOG_RATIO).sum()
-NUM = 4000
-
-
-@pytest.fixture(scope="module")
-def wrong_posterior_weights():
-    weights = FACTOR_ANALYSIS.log_weights(known_params(SHIFT, LOG_RATIO), BATCH, KEY, NUM)
-    return np.asarray(weights, np.float64)
-
-
-def test_weights_fall_short_of_the_evidence_by_the_posteriors_divergence(wrong_posterior_weights):
-    error = wrong_posterior_weights.std(0) / np.sqrt(NUM)
-    short = log_evidence() - wrong_posterior_weights.mean(0)
-    assert (np.abs(short - GAP) < 5 * error).all()
-    assert (5 * error < GAP / 4).all()
-
-
-def test_bound_falls_short_by_as_much():
-    params = known_params(SHIFT, LOG_RATIO)
-    keys = jax.random.split(KEY, NUM)
+def test_bound_falls_short_of_the_evidence_by_the_posteriors_divergence():
+    shifts, num = (0.3, 0.4), 4000
+    params = factor_analysis.known_params(*shifts)
+    gap = factor_analysis.divergence(*shifts)
+    keys = jax.random.split(KEY, num)
     log_probs, kl, mean = jax.vmap(lambda key: FACTOR_ANALYSIS.bound(params, BATCH, key))(keys)
     np.testing.assert_allclose(mean[0], FACTOR_ANALYSIS.encode(params, BATCH["image"])[0])
     bounds = np.asarray(log_probs - kl.sum(-1), np.float64)
-    error = bounds.std(0) / np.sqrt(NUM)
-    assert (np.abs(log_evidence() - bounds.mean(0) - GAP) < 5 * error).all()
-
-
-def test_importance_weighting_closes_the_gap(wrong_posterior_weights):
-    # Burda et al. 2016: log-mean-exp of many weights is nearly the evidence.
-    peak = wrong_posterior_weights.max(0)
-    log_mean = peak + np.log(np.exp(wrong_posterior_weights - peak).mean(0))
-    np.testing.assert_allclose(log_mean, log_evidence(), atol=0.1 * GAP)
+    error = bounds.std(0) / np.sqrt(num)
+    short = factor_analysis.log_evidence(BATCH["image"]) - bounds.mean(0)
+    assert (np.abs(short - gap) < 5 * error).all()
+    assert (5 * error < gap / 4).all()
 
 
 def test_draws_belong_to_the_example_not_to_its_place():
-    params, turned = known_params(SHIFT), jax.tree.map(lambda leaf: leaf[::-1], BATCH)
-    for draw in (
-        lambda batch: FACTOR_ANALYSIS.bound(params, batch, KEY)[0],
-        lambda batch: FACTOR_ANALYSIS.log_weights(params, batch, KEY, 3).T,
-    ):
-        np.testing.assert_allclose(draw(turned)[::-1], draw(BATCH), rtol=1e-5)
+    params = factor_analysis.known_params(0.3)
+    turned = jax.tree.map(lambda leaf: leaf[::-1], BATCH)
+    bound = lambda batch: FACTOR_ANALYSIS.bound(params, batch, KEY)[0]
+    np.testing.assert_allclose(bound(turned)[::-1], bound(BATCH), rtol=1e-5)
+    latents = jnp.zeros((5, 2))
+    simulate = lambda index: FACTOR_ANALYSIS.simulate(params, latents, KEY, index)
+    images = simulate(BATCH["index"])
+    np.testing.assert_allclose(simulate(turned["index"])[::-1], images, rtol=1e-5)
+    assert jnp.abs(images[0] - images[1]).max() > 1e-3
+
+
+def test_images_simulated_from_the_prior_have_the_evidences_mean_and_covariance():
+    # x ~ N(b, W'W + 0.25 I): a mean of n draws is off by its standard deviation / sqrt(n), a
+    # product of two deviations by at most sqrt(2) times the product of theirs / sqrt(n).
+    num = 20000
+    positions = jnp.arange(num)
+    latents = sample_latents(FACTOR_ANALYSIS, KEY, positions)
+    params, key = factor_analysis.known_params(), jax.random.key(1)
+    images = FACTOR_ANALYSIS.simulate(params, latents, key, positions).reshape(num, 4)
+    W = factor_analysis.W
+    covariance = W.T @ W + factor_analysis.VARIANCE * np.eye(4)
+    largest = covariance.max()
+    error = 5 * np.sqrt(2 / num) * largest
+    np.testing.assert_allclose(images.mean(0), factor_analysis.B, atol=error)
+    np.testing.assert_allclose(np.cov(images, rowvar=False), covariance, atol=error)
 
 
 @pytest.fixture(scope="module")
@@ -200,8 +149,8 @@ def test_reconstruction_is_the_mean_image_at_the_posterior_mean(weighed):
 
 
 def test_active_units_are_the_latents_whose_mean_moves_with_the_image():
-    model = dataclasses.replace(FACTOR_ANALYSIS, optimizer=optax.sgd(0.0))
-    params = known_params()
+    model = FACTOR_ANALYSIS
+    params = factor_analysis.known_params()
     # The second latent's mean no longer depends on the image; the first one's does.
     kernel = params["encoder"]["params"]["Dense_0"]["kernel"].at[:, 1].set(0.0)
     params["encoder"]["params"]["Dense_0"]["kernel"] = kernel
