@@ -2,7 +2,8 @@
 """genjax: train, evaluate and use generative image models (GAN, conditional GAN, VAE).
 
   python launch.py train       --config=FILE[:DATA SET] [--workdir=DIR] [--config.FIELD=VALUE ...]
-  python launch.py evaluate    --workdir=DIR   score the last and the best checkpoint
+  python launch.py evaluate    --workdir=DIR   score checkpoints: quality, likelihood, copies
+  python launch.py compare     REAL FAKE       score two folders of pictures, or files of features
   python launch.py sample      --workdir=DIR   draw pictures
   python launch.py reconstruct --workdir=DIR   pictures beside what a VAE makes of them
   python launch.py interpolate --workdir=DIR   pictures on the way between two samples
@@ -57,6 +58,17 @@ SPLIT = Flag(flags.DEFINE_string, "split", "NAME", "test", "train, validation or
 OUT_FILE = Flag(
     flags.DEFINE_string, "out", "FILE.png", None, "Without it a file in the run folder's samples/."
 )
+METRICS = Flag(
+    flags.DEFINE_string, "metrics", "LIST", "", "Names, as frechet_distance,kid. Without it all."
+)
+INCEPTION = Flag(
+    flags.DEFINE_string,
+    "inception",
+    "FILE.pth",
+    "",
+    "The weights of the FID's Inception-v3, pt_inception-2015-12-05-6726825d.pth; `download` "
+    "fetches them.",
+)
 CACHE = Flag(
     flags.DEFINE_string,
     "cache",
@@ -73,10 +85,11 @@ TYPES = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 class Command(NamedTuple):
-    """A command: what it does, and its flags."""
+    """A command: what it does, its flags, and what stands before them."""
 
     summary: str
     flags: tuple[Flag, ...]
+    paths: tuple[str, ...] = ()
 
 
 COMMANDS = {
@@ -106,8 +119,97 @@ COMMANDS = {
         ),
     ),
     "evaluate": Command(
-        "Score the last and the best checkpoint; rows go to evals.jsonl in the run folder.",
-        (WORKDIR, SPLIT, SEED, CACHE),
+        "Score checkpoints; rows go to evals.jsonl in the run folder. What stands there already is "
+        "not scored again, so an interrupted command goes on where it was.",
+        (
+            WORKDIR,
+            SPLIT,
+            Flag(
+                flags.DEFINE_string,
+                "checkpoint",
+                "LIST",
+                "last,best",
+                "last, best, steps as 1000,2000, or all that are kept.",
+            ),
+            METRICS._replace(
+                help="Names, as frechet_distance,kid. Without it all, but for cas and ais, which "
+                "take long and have to be asked for.",
+            ),
+            Flag(
+                flags.DEFINE_integer,
+                "num_samples",
+                "N",
+                0,
+                "How many samples are drawn; 0: as the config has it.",
+            ),
+            SEED,
+            Flag(
+                flags.DEFINE_integer,
+                "seeds",
+                "N",
+                1,
+                "Scores with so many seeds, from --seed on, and gives mean and deviation.",
+            ),
+            Flag(
+                flags.DEFINE_integer,
+                "importance_samples",
+                "N",
+                100,
+                "Draws for each image of the importance-weighted bound.",
+            ),
+            Flag(
+                flags.DEFINE_string,
+                "extractor",
+                "LIST",
+                "",
+                "What samples are looked at through: classifier (the run's own), pixels, inception "
+                "(resized as TensorFlow 1 did) or inception_antialiased. Without it the "
+                "classifier, or pixels where there is none.",
+            ),
+            INCEPTION,
+            Flag(
+                flags.DEFINE_string,
+                "lpips",
+                "FILE.pth",
+                "",
+                "The weights of LPIPS on AlexNet, as torch.save(lpips.LPIPS(net='alex')"
+                ".state_dict(), FILE) writes them; adds it to the reconstructions' scores.",
+            ),
+            CACHE,
+        ),
+    ),
+    "compare": Command(
+        "Compare two sets without a run: two folders of pictures of one size, or two .npy or .npz "
+        "files of images [N, H, W, C], uint8 or floats in [0, 1], or of features [N, D].",
+        (
+            METRICS,
+            Flag(
+                flags.DEFINE_string,
+                "extractor",
+                "NAME",
+                "",
+                "What images are looked at through: inception (resized as TensorFlow 1 did), "
+                "inception_antialiased, classifier or pixels. Without it inception or classifier, "
+                "where it is given, else pixels.",
+            ),
+            INCEPTION,
+            Flag(
+                flags.DEFINE_string,
+                "classifier",
+                "DIR",
+                "",
+                "A run folder of a classifier, for --extractor=classifier.",
+            ),
+            Flag(
+                flags.DEFINE_string,
+                "out",
+                "FILE.jsonl",
+                None,
+                "Where to append the rows, if anywhere.",
+            ),
+            CACHE,
+        ),
+        ("real", "fake"),
     ),
     "sample": Command(
         "Draw pictures: PNG files, and one grid of them.",
@@ -170,7 +272,8 @@ def main(argv: list[str]) -> int:
 
 
 def _help(name: str, command: Command) -> str:
-    lines = [f"python launch.py {name}", "", *textwrap.wrap(command.summary, 90), ""]
+    usage = " ".join([f"python launch.py {name}", *map(str.upper, command.paths)])
+    lines = [usage, "", *textwrap.wrap(command.summary, 90), ""]
     for flag in command.flags:
         default = f" Default: {flag.default}." if flag.default not in (None, "") else ""
         lines.append(f"  --{flag.name}={flag.takes}")
@@ -201,9 +304,13 @@ def _parse(command: Command, arguments: list[str]) -> dict[str, Any]:
         raise UserError(_wrong_type(str(error), values)) from error
     except flags.Error as error:
         raise UserError(str(error)) from error
-    if len(rest) > 1:
-        raise UserError(f"{rest[1]!r}: is no flag; flags are written --name=value")
-    return {name: values[name].value for name in names}
+    _, *paths = rest
+    for name in command.paths[len(paths) :]:
+        raise UserError(f"{name.upper()}: is missing; name a folder of pictures or a .npy file")
+    for path in paths[len(command.paths) :]:
+        raise UserError(f"{path!r}: is no flag; flags are written --name=value")
+    named = dict(zip(command.paths, map(pathlib.Path, paths), strict=True))
+    return {**named, **{name: values[name].value for name in names}}
 
 
 def _wrong_type(message: str, values: flags.FlagValues) -> str:
@@ -269,10 +376,10 @@ def _check_field(path: list[str], fields: Any) -> None:
 
 def _run(name: str, values: dict[str, Any]) -> None:
     """Calls the command's function with its flags."""
-    workdir = values.pop("workdir")
+    workdir = values.pop("workdir", None)
     if name == "train" and not values["config"]:
         raise UserError(MISSING_CONFIG)
-    if name != "train" and not workdir:
+    if name not in ("train", "compare") and not workdir:
         raise UserError("--workdir: is missing; name a run folder, as runs/vae-mnist_sample")
     logging.set_verbosity(logging.ERROR)  # what Orbax and TensorFlow have to say is not for users
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -288,7 +395,8 @@ def _run(name: str, values: dict[str, Any]) -> None:
         return
     if values.get("out"):
         values["out"] = pathlib.Path(values["out"])
-    getattr(commands, name)(pathlib.Path(workdir), **values)
+    run = () if workdir is None else (pathlib.Path(workdir),)
+    getattr(commands, name)(*run, **values)
 
 
 def _keep_cache(folder: str) -> None:

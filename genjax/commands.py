@@ -4,12 +4,14 @@ import dataclasses
 import itertools
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import rich.box
+import rich.progress
 from rich.console import Console
 from rich.table import Table
 
@@ -17,13 +19,31 @@ from genjax import factory, rng
 from genjax.data.readers import evaluation_batches
 from genjax.data.transforms import to_float
 from genjax.errors import UserError, choose, did_you_mean
-from genjax.evaluation.extractors import ClassifierExtractor
-from genjax.evaluation.rows import Evaluator, Score, append_rows, read_rows
+from genjax.evaluation import comparison
+from genjax.evaluation.extractors import (
+    ClassifierExtractor,
+    Extractor,
+    GivenFeatures,
+    PixelExtractor,
+    load_inception,
+    load_lpips,
+)
+from genjax.evaluation.image_sets import check_pair, open_set
+from genjax.evaluation.rows import Evaluator, append_rows, identity, read_rows
+from genjax.evaluation.samples import MemorisationEvaluator
 from genjax.evaluation.sampling import balanced_labels, draw, slerp
 from genjax.evaluation.sampling import reconstruct as reconstructions
 from genjax.factory import Experiment
-from genjax.fields import COUNT, SEED, check_number, errors_within
-from genjax.models.base import Reconstructor, Sampler, TrainState, require, sample_latents
+from genjax.fields import COUNT, SAMPLES, SEED, check_number, errors_within
+from genjax.metrics.spectrum import radial_power
+from genjax.models.base import (
+    LabelReader,
+    Reconstructor,
+    Sampler,
+    TrainState,
+    require,
+    sample_latents,
+)
 from genjax.report import grids
 from genjax.run_folder import (
     check_writable,
@@ -42,6 +62,8 @@ from genjax.types import PyTree
 
 CONSOLE = Console(soft_wrap=True, highlight=False)
 GRID = 64  # pictures in a grid of samples or reconstructions while training
+IN_SPECTRUM = 1000  # images whose mean power is drawn
+WIDTH = 140  # of tables in a file, in characters
 MOST_IN_GRID = 400  # of those that `sample` draws
 
 
@@ -91,7 +113,11 @@ def _train_and_score(
         CONSOLE.print(f"{workdir} is trained and scored already")
         _report(workdir, rows, "test")
     else:
-        _evaluate(experiment, workdir, "test", 0, judge)
+        judge = judge or _judge(experiment, workdir)
+        evaluators = experiment.evaluators("test", [judge] if judge else [])
+        with _checkpoints(experiment, workdir) as checkpoints:
+            rows = _evaluate(experiment, checkpoints, workdir, "test", steps, [0], evaluators)
+        _report(workdir, rows, "test")
 
 
 def _train(
@@ -102,7 +128,7 @@ def _train(
 ) -> None:
     """Trains from the last checkpoint, or from step 0, to the end."""
     cadence = experiment.cadence
-    evaluators = experiment.evaluators("validation", judge)
+    evaluators = experiment.evaluators("validation", [judge] if judge else [])
     start = checkpoints.steps().get("last", 0)
     if start:
         state = checkpoints.restore(start, experiment.state_shape)
@@ -116,8 +142,9 @@ def _train(
                 path = workdir / "samples" / f"{name}_{int(state.step):08d}.png"
                 grids.save_png(picture, path)
                 writer.images(int(state.step), name, picture)
-            scores = _score(experiment, params, evaluators, int(state.step))
-            return {score.metric: score.value for score in scores}
+            key = rng.key(int(state.step), "evaluate")
+            values = [evaluator(experiment.model, params, key) for evaluator in evaluators]
+            return {name: value for each in values for name, value in each.items()}
 
         loop.train(
             state,
@@ -162,47 +189,182 @@ def _first_batch(experiment: Experiment, split: str, num: int) -> dict[str, np.n
 # --- evaluate ------------------------------------------------------------------------------------
 
 
-def evaluate(workdir: pathlib.Path, split: str, seed: int) -> None:
-    """Scores the last and the best checkpoint on `split`; appends rows to evals.jsonl; reports.
+def evaluate(
+    workdir: pathlib.Path,
+    split: str,
+    checkpoint: str,
+    metrics: str,
+    num_samples: int,
+    seed: int,
+    seeds: int,
+    extractor: str,
+    inception: str,
+    lpips: str,
+    importance_samples: int,
+) -> None:
+    """Scores checkpoints on `split`; appends rows to evals.jsonl, and reports.
 
-    Rows that are there already are not written twice.
+    What is scored is written at once, and nothing that is written is scored again.
+
+    `checkpoint`: `last`, `best`, steps or `all`, comma-separated. `metrics`: names,
+    comma-separated; empty for all but those that have to be asked for. `seeds`: how many, from
+    `seed` on. `extractor`: `classifier`, `pixels` or `inception`, comma-separated; empty for the
+    classifier, or pixels where there is none, and for Inception where its weights are given.
+    `inception` and `lpips`: files with these networks' weights.
     """
     choose("--split", split, dict.fromkeys(factory.SPLITS))
     check_number("--seed", seed, SEED)
+    check_number("--seeds", seeds, COUNT)
+    check_number("--importance_samples", importance_samples, COUNT)
+    if num_samples:
+        check_number("--num_samples", num_samples, SAMPLES)
     experiment = load(workdir)
     check_writable("--workdir", workdir)
-    _evaluate(experiment, workdir, split, seed, None)
+    with _checkpoints(experiment, workdir) as checkpoints:
+        steps = _asked_steps(checkpoints, workdir, checkpoint)
+        evaluators = experiment.all_evaluators(
+            split,
+            _extractors(experiment, workdir, extractor, inception),
+            _names(metrics),
+            importance_samples=importance_samples,
+            lpips=load_lpips(lpips) if lpips else None,
+            **({"num_samples": num_samples} if num_samples else {}),
+        )
+        seeds_ = range(seed, seed + seeds)
+        rows = _evaluate(experiment, checkpoints, workdir, split, steps, seeds_, evaluators)
+        _picture_samples(experiment, checkpoints, workdir, split, steps, evaluators)
+    _report(workdir, rows, split)
 
 
 def _evaluate(
     experiment: Experiment,
+    checkpoints: Checkpoints,
     workdir: pathlib.Path,
     split: str,
-    seed: int,
-    judge: ClassifierExtractor | None,
-) -> None:
-    with _checkpoints(experiment, workdir) as checkpoints:
-        steps = _steps(checkpoints, workdir)
-        evaluators = experiment.evaluators(split, judge or _judge(experiment, workdir))
-        scores = {}
-        for step in set(steps.values()):
-            state = checkpoints.restore(step, experiment.state_shape)
-            params = _inference_params(experiment, state)
-            scores[step] = _score(experiment, params, evaluators, seed)
+    steps: Mapping[str, int],
+    seeds: Sequence[int],
+    evaluators: Sequence[Evaluator],
+) -> list[dict[str, Any]]:
+    """The rows of these checkpoints; those that evals.jsonl lacks are computed and appended.
+
+    A checkpoint with two names is scored once, and a score that does not depend on the seed with
+    the first seed only.
+    """
+    path, model, rows = workdir / "evals.jsonl", experiment.model, []
+    known = {identity(row): row for row in read_rows(path)}
     provenance = {
         "split": split,
-        "seed": seed,
         "dtype": experiment.config["training"]["dtype"],
         "config_hash": config_hash(experiment.config),
         "code_version": code_version(),
     }
-    rows = [
-        {**dataclasses.asdict(score), **provenance, "checkpoint": name, "step": step}
-        for name, step in steps.items()
-        for score in scores[step]
+    work = [
+        (step, seed, evaluator)
+        for step in dict.fromkeys(steps.values())
+        for evaluator in evaluators
+        for seed in (seeds if evaluator.draws else seeds[:1])
     ]
-    append_rows(workdir / "evals.jsonl", rows)
-    _report(workdir, rows, split)
+    restored: dict[int, PyTree] = {}
+    with _progress() as progress:
+        task = progress.add_task("", total=len(work))
+        for step, seed, evaluator in work:
+            progress.update(
+                task, description=f"step {step}, seed {seed}: {type(evaluator).__name__}"
+            )
+            names = [name for name, at in steps.items() if at == step]
+            planned = [dataclasses.asdict(score) for score in evaluator.planned(model)]
+            here = [
+                {**score, **provenance, "seed": seed, "checkpoint": name, "step": step}
+                for name in names
+                for score in planned
+            ]
+            if any(identity(row) not in known for row in here):
+                if step not in restored:
+                    state = checkpoints.restore(step, experiment.state_shape)
+                    restored = {step: _inference_params(experiment, state)}
+                values = evaluator(model, restored[step], rng.key(seed, "evaluate"))
+                here = [{**row, "value": values[row["metric"]]} for row in here]
+                append_rows(path, here)
+            rows += [known.get(identity(row), row) for row in here]
+            progress.advance(task)
+    return rows
+
+
+def _picture_samples(
+    experiment: Experiment,
+    checkpoints: Checkpoints,
+    workdir: pathlib.Path,
+    split: str,
+    steps: Mapping[str, int],
+    evaluators: Sequence[Evaluator],
+) -> None:
+    """Real images beside samples, in pictures and spectra; samples above what they may copy."""
+    finders = [each for each in evaluators if isinstance(each, MemorisationEvaluator)]
+    if not finders:
+        return
+    from genjax.report.curves import power_curves  # Matplotlib
+
+    model, key = experiment.model, rng.key(0, "evaluate")
+    real = _first_batch(experiment, split, IN_SPECTRUM)
+    labels = real["label"] if model.num_classes else None
+    for step in dict.fromkeys(steps.values()):
+        path = lambda kind, step=step: workdir / "samples" / f"{kind}_{step:08d}.png"
+        kinds = [f"nearest_training_images_by_{each.extractor.name}" for each in finders]
+        if all(path(kind).exists() for kind in ("real_beside_generated", "spectrum", *kinds)):
+            continue
+        params = _inference_params(experiment, checkpoints.restore(step, experiment.state_shape))
+        samples = np.concatenate(list(draw(model, params, key, len(real["image"]), labels)))
+        halves = [grids.grid(images[: GRID // 2], 8) for images in (real["image"], samples)]
+        seam = np.full((len(halves[0]), 16, halves[0].shape[-1]), grids.BACKGROUND, np.uint8)
+        beside = np.concatenate([halves[0], seam, halves[1]], axis=1)
+        grids.save_png(beside, path("real_beside_generated"))
+        powers = [np.asarray(radial_power(images)).mean(0) for images in (real["image"], samples)]
+        grids.save_png(power_curves(*powers), path("spectrum"))
+        for each, kind in zip(finders, kinds, strict=True):
+            grids.save_png(grids.pairs(*each.closest(model, params, key, 16), 8), path(kind))
+
+
+def _asked_steps(checkpoints: Checkpoints, workdir: pathlib.Path, asked: str) -> dict[str, int]:
+    """The checkpoints that `asked` names: their steps by the names that rows call them."""
+    named, kept = _steps(checkpoints, workdir), checkpoints.all_steps()
+    steps = {}
+    for name in _names(asked):
+        if name == "all":
+            steps |= named | {str(step): step for step in kept if step not in named.values()}
+        elif name.isdecimal() and int(name) in kept:
+            steps[name] = int(name)
+        else:
+            known = [*named, "all", *map(str, kept)]
+            steps[name] = choose("--checkpoint", name, {**dict.fromkeys(known), **named})
+    return steps
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _extractors(
+    experiment: Experiment, workdir: pathlib.Path, asked: str, inception: str
+) -> list[Extractor]:
+    """What `evaluate` looks at samples through, by name."""
+    if not isinstance(experiment.model, Sampler):
+        return []
+    make = {
+        "classifier": lambda: _judge(experiment, workdir),
+        "pixels": PixelExtractor,
+        "inception": lambda: load_inception(inception),
+        "inception_antialiased": lambda: load_inception(inception, "antialiased"),
+    }
+    default = ["classifier" if experiment.judge else "pixels", *(["inception"] * bool(inception))]
+    names = _names(asked) or default
+    for name in names:
+        choose("--extractor", name, make)
+    if "classifier" in names and not experiment.judge:
+        raise UserError(
+            "--extractor: 'classifier', but this run has none, since its data set has no labels or "
+            "evaluation.num_samples is 0; choose 'pixels' or 'inception'"
+        )
+    return [make[name]() for name in names]
 
 
 def _rows_of(
@@ -221,26 +383,56 @@ def _rows_of(
     return rows if complete else []
 
 
-def _score(
-    experiment: Experiment, params: PyTree, evaluators: Sequence[Evaluator], seed: int
-) -> list[Score]:
-    key = rng.key(seed, "evaluate")
-    return [score for evaluator in evaluators for score in evaluator(experiment.model, params, key)]
-
-
 def _report(workdir: pathlib.Path, rows: Sequence[Mapping[str, Any]], split: str) -> None:
     """Prints the rows as a table, a column for each checkpoint, and writes the report."""
     from genjax.report.html import write_report  # Matplotlib: training does not wait for it
 
-    steps = {row["checkpoint"]: row["step"] for row in rows}
-    table = Table("metric", *(f"{name} (step {step})" for name, step in steps.items()), "unit")
-    values = {(row["metric"], row["checkpoint"]): row["value"] for row in rows}
-    for metric, unit in {row["metric"]: row["unit"] for row in rows}.items():
-        table.add_row(metric, *(f"{float(values[metric, name]):.4f}" for name in steps), unit)
     if rows:
         CONSOLE.print(f"scores on the {split} split:")
-        CONSOLE.print(table)
+        steps = {row["checkpoint"]: row["step"] for row in rows}
+        _print_scores(rows, steps, *(f"{name} (step {step})" for name, step in steps.items()))
     CONSOLE.print(f"report: {write_report(workdir)}")
+
+
+def _print_scores(rows: Sequence[Mapping[str, Any]], names: Collection[str], *titles: str) -> None:
+    """A line for each metric, a column for each checkpoint; classes are left to the report."""
+    table = Table(box=rich.box.SIMPLE_HEAD, padding=(0, 2, 0, 0), show_edge=False)
+    for title in ("metric", *(titles or names), "unit", "real", "generated", "by"):
+        table.add_column(title, no_wrap=True)
+    lines: dict[tuple, dict[str, list[float]]] = {}
+    for row in rows:
+        if row["metric"] == comparison.base_name(row["metric"]):
+            line = lines.setdefault((row["metric"], row["unit"], *_measured_by(row)), {})
+            line.setdefault(row["checkpoint"], []).append(float(row["value"]))
+    for (metric, *rest), values in lines.items():
+        table.add_row(metric, *(_mean_and_deviation(values.get(n, [])) for n in names), *rest)
+    Console(width=max(CONSOLE.width, WIDTH), highlight=False).print(table)
+
+
+def _progress() -> rich.progress.Progress:
+    """A live bar on a terminal, and nothing elsewhere."""
+    console = Console(stderr=True)
+    return rich.progress.Progress(
+        *rich.progress.Progress.get_default_columns(),
+        rich.progress.TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _measured_by(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """How many real images and generated ones, and the extractor, resize rule and settings."""
+    by = [*(row[name] for name in ("extractor", "resize") if row[name] != "none"), row["settings"]]
+    counts = (f"{row[name]:,}" if row[name] else "" for name in ("n_real", "n_fake"))
+    return *counts, ", ".join(filter(None, by))
+
+
+def _mean_and_deviation(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    deviation = f" ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else ""
+    return f"{np.mean(values):.4f}{deviation}"
 
 
 def _judge(experiment: Experiment, workdir: pathlib.Path) -> ClassifierExtractor | None:
@@ -261,6 +453,73 @@ def _judge(experiment: Experiment, workdir: pathlib.Path) -> ClassifierExtractor
 def _last_step(experiment: Experiment, workdir: pathlib.Path) -> int:
     with _checkpoints(experiment, workdir) as checkpoints:
         return checkpoints.steps().get("last", 0)
+
+
+# --- compare -------------------------------------------------------------------------------------
+
+
+def compare(
+    real: pathlib.Path,
+    fake: pathlib.Path,
+    metrics: str,
+    extractor: str,
+    inception: str,
+    classifier: str,
+    out: pathlib.Path | None,
+) -> None:
+    """Scores the images, or features, `fake` beside `real`: folders, .npy or .npz files."""
+    if out:
+        check_writable("--out", out.parent)
+    sets = {"real": open_set(real), "fake": open_set(fake)}
+    check_pair(*sets.values())
+    images = sets["real"].is_images
+    make = {
+        "pixels": PixelExtractor,
+        "inception": lambda: load_inception(inception),
+        "inception_antialiased": lambda: load_inception(inception, "antialiased"),
+        "classifier": lambda: _classifier_of(classifier, sets["real"].shape),
+    }
+    default = "inception" if inception else "classifier" if classifier else "pixels"
+    if not images and (extractor or inception or classifier):
+        raise UserError(f"--extractor: {real} holds features, which nothing needs to extract")
+    seen_through = (
+        choose("--extractor", extractor or default, make)() if images else GivenFeatures()
+    )
+    given = [*(["power"] * images), *(["classes"] * bool(seen_through.num_classes))]
+    possible = comparison.choose_from(comparison.THOROUGH, given)
+    for name in _names(metrics):
+        choose("--metrics", name, dict.fromkeys(n for each in possible for n in each.names))
+    comparisons = comparison.choose_from(possible, given, _names(metrics))
+    planned = comparison.planned(comparisons, seen_through, *map(len, sets.values()))
+    with _progress() as progress:
+        seen = [
+            comparison.see(
+                progress.track(each.batches(), each.num_batches, description=name),
+                seen_through,
+                len(each),
+                comparisons,
+            )
+            for name, each in sets.items()
+        ]
+    values = comparison.compare(comparisons, *seen)
+    where = {"real": str(real), "fake": str(fake), "code_version": code_version()}
+    rows = [
+        {**dataclasses.asdict(score), "value": values[score.metric], **where} for score in planned
+    ]
+    if out:
+        append_rows(out, rows)
+    _print_scores([{**row, "checkpoint": "value"} for row in rows], ["value"])
+
+
+def _classifier_of(workdir: str, image_shape: tuple[int, ...]) -> ClassifierExtractor:
+    """The classifier of a run folder, for images of this shape."""
+    if not workdir:
+        raise UserError("--classifier: is missing; name the run folder of a classifier")
+    experiment, params, _ = _restore(pathlib.Path(workdir), LabelReader, "compare")
+    wanted = experiment.sources["train"].image_shape
+    if wanted != image_shape:
+        raise UserError(f"--classifier: {workdir} reads images of {wanted}, not of {image_shape}")
+    return ClassifierExtractor(experiment.model, params, len(experiment.class_names))
 
 
 # --- using a run ---------------------------------------------------------------------------------

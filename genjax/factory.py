@@ -8,7 +8,8 @@ field that nothing reads is an error.
 import dataclasses
 import functools
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,15 +23,21 @@ from genjax.data.plan import Plan
 from genjax.data.readers import READERS, Resident, Stream, prefetch
 from genjax.data.reading import decoded_once
 from genjax.data.transforms import AUGMENTATIONS
-from genjax.errors import UserError, choose
+from genjax.errors import UserError, choose, did_you_mean
+from genjax.evaluation.comparison import base_name
 from genjax.evaluation.evaluators import (
     AccuracyEvaluator,
     BoundEvaluator,
     ReconstructionEvaluator,
+)
+from genjax.evaluation.extractors import ClassifierExtractor, Extractor, PixelExtractor
+from genjax.evaluation.likelihood import AnnealedEvaluator, ImportanceEvaluator
+from genjax.evaluation.rows import Evaluator
+from genjax.evaluation.samples import (
+    ClassificationEvaluator,
+    MemorisationEvaluator,
     SampleEvaluator,
 )
-from genjax.evaluation.extractors import ClassifierExtractor
-from genjax.evaluation.rows import Evaluator
 from genjax.fields import Section, check_numbers, construct, errors_within
 from genjax.losses.adversarial import ADVERSARIAL_LOSSES
 from genjax.losses.likelihoods import LIKELIHOODS
@@ -79,22 +86,33 @@ CONDITIONING = {
     "discriminator": ("none", "concat", "projection", "auxiliary"),
 }
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-#: What measures a model, by the ability that it has to have.
-EVALUATORS = {
-    Reconstructor: ReconstructionEvaluator,
-    LikelihoodModel: BoundEvaluator,
-    Sampler: SampleEvaluator,
-    LabelReader: AccuracyEvaluator,
-}
+#: What measures a model, by the ability that it has to have: while training, when `evaluate` is
+#: called, or only when one of its metrics is asked for.
+EVALUATORS = (
+    (Reconstructor, ReconstructionEvaluator, "train"),
+    (LikelihoodModel, BoundEvaluator, "train"),
+    (Sampler, SampleEvaluator, "train"),
+    (LabelReader, AccuracyEvaluator, "train"),
+    (LikelihoodModel, ImportanceEvaluator, "evaluate"),
+    (Sampler, MemorisationEvaluator, "evaluate"),
+    (Sampler, ClassificationEvaluator, "ask"),
+    (LikelihoodModel, AnnealedEvaluator, "ask"),
+)
 #: Steps are counted in int32.
 MAX_STEPS = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """Everything that a config describes; sources are opened when first asked for."""
+    """Everything that a config describes; sources are opened when first asked for.
+
+    Attributes:
+      config: the config.
+      train: stands in for the data set's training split, if given.
+    """
 
     config: Section
+    train: Source | None = None
 
     @functools.cached_property
     def sources(self) -> dict[str, Source]:
@@ -106,7 +124,7 @@ class Experiment:
         sources = {split: construct(function, fields, split=split) for split in SPLITS}
         if data["reader"] == "resident":
             sources = {split: decoded_once(source) for split, source in sources.items()}
-        return sources
+        return {**sources, "train": self.train} if self.train else sources
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -247,26 +265,86 @@ class Experiment:
         return judge
 
     def metrics(self) -> list[str]:
-        """The names of all that can be measured of this model on this data set."""
-        return [name for make in self._evaluators() for name in make.metrics(self.model)]
+        """The names of all that is measured of this model while it trains."""
+        judge = self.judge and ClassifierExtractor(self.judge.model, {}, len(self.class_names))
+        evaluators = self.evaluators("validation", [judge] if judge else [])
+        return [score.metric for make in evaluators for score in make.planned(self.model)]
 
-    def evaluators(self, split: str, judge: ClassifierExtractor | None) -> list[Evaluator]:
-        """All that can be measured of this model on `split`; samples only beside a judge."""
+    def evaluators(
+        self, split: str, extractors: Sequence[Extractor], **settings: Any
+    ) -> list[Evaluator]:
+        """What measures this model on `split` while it trains; samples by each extractor."""
+        return self._evaluators(split, extractors, ("train",), thorough=False, **settings)
+
+    def all_evaluators(
+        self,
+        split: str,
+        extractors: Sequence[Extractor],
+        metrics: Collection[str] = (),
+        **settings: Any,
+    ) -> list[Evaluator]:
+        """What measures this model on `split` in depth, or those that measure `metrics`.
+
+        Raises:
+          UserError: nothing measures one of `metrics` of this model.
+        """
+        when = ("train", "evaluate", "ask") if metrics else ("train", "evaluate")
+        found = self._evaluators(split, extractors, when, thorough=True, **settings)
+        if not metrics:
+            return found
+        names = [{base_name(score.metric) for score in make.planned(self.model)} for make in found]
+        known = set().union(*names)
+        for metric in metrics:
+            if metric not in known:
+                raise UserError(
+                    f"--metrics: {metric!r} is not measured of a {type(self.model).__name__} model "
+                    f"on this data set{did_you_mean(metric, known)}"
+                )
+        # Of samples not all is computed, lest there be too few for what nobody asked for.
+        return [
+            dataclasses.replace(make, metrics=tuple(metrics)) if hasattr(make, "metrics") else make
+            for make, given in zip(found, names, strict=True)
+            if given & set(metrics)
+        ]
+
+    def _evaluators(
+        self, split: str, extractors: Sequence[Extractor], when: Collection[str], **settings: Any
+    ) -> list[Evaluator]:
         fields = self.config["evaluation"]
         context = {
             "source": self.sources[split],
+            "train": self.sources["train"],
             "batch_size": fields["batch_size"],
             "num_samples": fields["num_samples"],
-            "extractor": judge,
+            "fit": self.fit_judge,
+            **settings,
         }
-        return [construct(make, Section({}), **context) for make in self._evaluators()]
+        make = functools.partial(construct, section=Section({}), optional=True)
+        evaluators = []
+        for ability, function, then in EVALUATORS:
+            if then not in when or not isinstance(self.model, ability):
+                continue
+            if "fit" in inspect.signature(function).parameters and not self.judge:
+                continue
+            if "extractor" in inspect.signature(function).parameters:
+                # Copies show in pixels, whatever else one looks at.
+                pixels = PixelExtractor() if function is MemorisationEvaluator else None
+                through = {each.name: each for each in (pixels, *extractors) if each}
+                evaluators += [
+                    make(function, extractor=each, **context) for each in through.values()
+                ]
+            else:
+                evaluators.append(make(function, **context))
+        return evaluators
 
-    def _evaluators(self) -> list[type]:
-        return [
-            make
-            for ability, make in EVALUATORS.items()
-            if isinstance(self.model, ability) and (make is not SampleEvaluator or self.judge)
-        ]
+    def fit_judge(self, source: Source) -> ClassifierExtractor:
+        """A classifier like the judge, trained on `source` instead, in memory."""
+        judge = dataclasses.replace(self.judge, train=source)
+        state, run = judge.init_state(), judge.run_block()
+        for block in judge.blocks(0):
+            state, _ = run(state, block)
+        params = jax.device_put(judge.model.inference_params(state), jax.local_devices()[0])
+        return ClassifierExtractor(judge.model, params, len(self.class_names))
 
     def network(self, part: str, index: int, **context: Any) -> Any:
         """The network in the config's section `part`: its encoder (0) or decoder (1) form."""
@@ -460,7 +538,7 @@ def _check_scores(experiment: Experiment) -> None:
     for split in SPLITS[1:]:
         if len(experiment.sources[split]) < 2:
             raise UserError(f"data: the {split} split holds one image; scores need at least two")
-        experiment.evaluators(split, None)
+        experiment.evaluators(split, [])
     fields, metrics = experiment.config["checkpoint"], experiment.metrics()
     choose("checkpoint.best_mode", fields["best_mode"], dict.fromkeys(("min", "max")))
     if fields["best_metric"] and not metrics:

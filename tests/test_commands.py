@@ -17,6 +17,9 @@ from PIL import Image
 
 import launch
 from genjax import commands, rng
+from genjax.evaluation.evaluators import ReconstructionEvaluator
+from genjax.evaluation.samples import MemorisationEvaluator
+from genjax.metrics.distribution import Moments, frechet_distance
 from genjax.models.base import sample_latents
 from genjax.training.checkpoint import Checkpoints
 
@@ -92,7 +95,7 @@ def test_every_part_of_the_gan_state_has_moved(runs):
 
 def test_training_a_finished_run_again_changes_nothing(runs, capsys, monkeypatch):
     monkeypatch.setattr(commands, "_train", lambda *_: pytest.fail("it was trained again"))
-    monkeypatch.setattr(commands, "_score", lambda *_: pytest.fail("it was scored again"))
+    monkeypatch.setattr(commands, "_evaluate", lambda *_: pytest.fail("it was scored again"))
     before = {
         path: path.read_bytes()
         for path in (runs / "gan").rglob("*")
@@ -145,16 +148,12 @@ def test_scoring_again_gives_the_same_rows_and_appends_none(runs):
         assert path.read_bytes() == before
         measured = {}
         for row in rows(path):
-            key = (row["metric"], row["checkpoint"], row["step"])
+            key = tuple(row[name] for name in ("metric", "extractor", "checkpoint", "step"))
             assert measured.setdefault(key, row["value"]) == row["value"]
 
 
-def test_another_seed_scores_other_samples_and_another_split_other_images(runs, tmp_path):
-    workdir = tmp_path / "gan"
-    shutil.copytree(runs / "gan", workdir)
-    judge = next(runs.glob("classifier-*"))
-    (tmp_path / judge.name).symlink_to(judge)
-    (workdir / "evals.jsonl").unlink()
+def test_another_seed_scores_other_samples_and_another_split_other_images(copied):
+    workdir = copied("gan")
     for flags in ([], ["--seed=1"], ["--split=validation"]):
         run("evaluate", f"--workdir={workdir}", *flags)
     distances = [
@@ -163,6 +162,90 @@ def test_another_seed_scores_other_samples_and_another_split_other_images(runs, 
         if (row["metric"], row["checkpoint"]) == ("frechet_distance", "last")
     ]
     assert len(set(distances)) == 3
+
+
+@pytest.fixture
+def copied(runs, tmp_path):
+    """Copies a run of `runs` next to its judge."""
+
+    def copy(model: str) -> pathlib.Path:
+        shutil.copytree(runs / model, tmp_path / model)
+        judge = next(runs.glob("classifier-*"))
+        (tmp_path / judge.name).symlink_to(judge)
+        (tmp_path / model / "evals.jsonl").unlink()
+        return tmp_path / model
+
+    return copy
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_was(copied, monkeypatch):
+    workdir = copied("vae")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    def refuse(*_):
+        raise AssertionError("was scored already")
+
+    call = MemorisationEvaluator.__call__
+    monkeypatch.setattr(MemorisationEvaluator, "__call__", stop)
+    assert launch.main(["launch.py", "evaluate", f"--workdir={workdir}"]) == 130
+    before = rows(workdir / "evals.jsonl")
+    assert {"psnr", "elbo"} <= {row["metric"] for row in before}
+    monkeypatch.setattr(MemorisationEvaluator, "__call__", call)
+    monkeypatch.setattr(ReconstructionEvaluator, "__call__", refuse)
+    run("evaluate", f"--workdir={workdir}")
+    after = rows(workdir / "evals.jsonl")
+    assert after[: len(before)] == before
+    assert {row["metric"] for row in after} > {"psnr", "copies", "iw_bound", "kid", "density"}
+
+
+def test_all_checkpoints_some_metrics_and_several_seeds(copied):
+    workdir = copied("gan")
+    flags = ["--checkpoint=all", "--metrics=frechet_distance,kid", "--seeds=2", "--num_samples=24"]
+    run("evaluate", f"--workdir={workdir}", *flags)
+    found = rows(workdir / "evals.jsonl")
+    kept = {int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal()}
+    assert {row["step"] for row in found} == kept
+    assert {row["seed"] for row in found} == {0, 1}
+    assert {row["metric"] for row in found} == {"frechet_distance", "kid", "kid_std"}
+    assert {row["n_fake"] for row in found} == {24}
+    values = {(row["step"], row["seed"], row["metric"]): row["value"] for row in found}
+    # A checkpoint that is both last and best is one measurement under two names.
+    assert len(values) == 3 * 2 * len(kept)
+    assert len(set(values.values())) == len(values)
+
+
+def test_metrics_that_have_to_be_asked_for(copied):
+    workdir = copied("gan")
+    run("evaluate", f"--workdir={workdir}", "--metrics=cas", "--checkpoint=last")
+    found = {row["metric"]: row["value"] for row in rows(workdir / "evals.jsonl")}
+    assert found.keys() == {"cas", "cas_of_real"}
+    # The judge's few steps teach it something of real digits, and nothing of noise.
+    assert 0 <= found["cas"] <= found["cas_of_real"] <= 1
+
+
+def test_two_folders_are_compared_as_their_arrays_are(tmp_path, capsys):
+    sets = {
+        name: np.random.default_rng(n).integers(0, 256, (20, 16, 16, 1), np.uint8)
+        for n, name in enumerate(("real", "fake"))
+    }
+    for name, images in sets.items():
+        np.save(tmp_path / f"{name}.npy", images)
+        (tmp_path / name).mkdir()
+        for number, image in enumerate(images):
+            Image.fromarray(image[..., 0]).save(tmp_path / name / f"{number:02}.png")
+    values = []
+    for suffix in ("", ".npy"):
+        out = tmp_path / f"rows{suffix}.jsonl"
+        paths = [str(tmp_path / f"{name}{suffix}") for name in sets]
+        run("compare", *paths, f"--out={out}")
+        values.append({row["metric"]: row["value"] for row in rows(out)})
+        assert {row["extractor"] for row in rows(out)} == {"pixels", "none"}
+    assert values[0] == values[1]
+    moments = [Moments.of(images.reshape(20, -1) / np.float32(255)) for images in sets.values()]
+    assert values[0]["frechet_distance"] == pytest.approx(frechet_distance(*moments))
+    assert "frechet_distance" in capsys.readouterr().out
 
 
 def draw(runs, out, *flags: str) -> dict[str, bytes]:
@@ -246,7 +329,7 @@ def test_a_folder_of_pictures_trains_scores_and_samples(tmp_path, runs):
     num = len(commands.load(workdir).sources["test"])
     assert num < 16
     assert scores == dict.fromkeys(
-        ("mse", "psnr", "ssim", "elbo", "log_prob", "kl", "active_units"), num
+        ("mse", "mae", "psnr", "ssim", "elbo", "log_prob", "kl", "active_units"), num
     )
     run("sample", f"--workdir={workdir}", "--num=2", f"--out={out}")
     assert sorted(path.name for path in out.iterdir()) == ["00000.png", "00001.png", "grid.png"]

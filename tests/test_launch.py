@@ -40,6 +40,10 @@ TYPED = {
     "sample --num=abc --workdir=x": ["--num: 'abc' is not a whole number"],
     "evaluate": ["--workdir: is missing"],
     "report": ["--workdir: is missing"],
+    "compare": ["REAL: is missing", "a folder of pictures"],
+    "compare nowhere": ["FAKE: is missing"],
+    "compare nowhere either": ["nowhere: no such file or folder"],
+    "compare tests tests too": ["'too': is no flag"],
 }
 
 #: A train command -> what the line has to say about its fields.
@@ -228,6 +232,18 @@ def test_a_wrong_request_to_a_run_is_named(capsys, tmp_path, runs):
     expected = {
         f"evaluate {vae} --split=tset": "--split: no such choice 'tset'; did you mean 'test'?",
         f"evaluate {vae} --seed=-1": "--seed: -1",
+        f"evaluate {vae} --seeds=0": "--seeds: 0",
+        f"evaluate {vae} --num_samples=1": "--num_samples: 1",
+        f"evaluate {vae} --importance_samples=0": "--importance_samples: 0",
+        f"evaluate {vae} --checkpoint=first": "--checkpoint: no such choice 'first'",
+        f"evaluate {vae} --checkpoint=7": "--checkpoint: no such choice '7'",
+        f"evaluate {vae} --metrics=psnt": "--metrics: 'psnt' is not measured of a VAE model",
+        f"evaluate {gan} --metrics=psnr": "--metrics: 'psnr' is not measured of a GAN model",
+        f"evaluate {gan} --extractor=pixel": "did you mean 'pixels'?",
+        f"evaluate {gan} --extractor=inception": "--inception: is missing",
+        f"evaluate {gan} --inception={runs / 'gan' / 'config.json'}": "has SHA-256",
+        f"evaluate {vae} --lpips={runs / 'gan' / 'config.json'}": "no state dict",
+        f"evaluate {gan} --num_samples=3 --metrics=density": "at least 6",
         f"reconstruct {gan}": "reconstruct: needs a Reconstructor; a GAN",
         f"reconstruct {vae} --split=tests": "--split",
         f"reconstruct {vae} --num=0": "--num: 0",
@@ -246,6 +262,34 @@ def test_a_wrong_request_to_a_run_is_named(capsys, tmp_path, runs):
     for typed, part in expected.items():
         assert part in refuse(capsys, typed), typed
     assert files_below(runs) == before
+
+
+def test_two_sets_that_can_not_be_compared_are_named(capsys, tmp_path, runs):
+    few, flat, wide, hot = (tmp_path / f"{name}.npy" for name in ("few", "flat", "wide", "hot"))
+    np.save(few, np.zeros((3, 28, 28, 1), np.uint8))
+    np.save(flat, np.zeros((20, 4)))
+    np.save(wide, np.zeros((20, 5)))
+    np.save(hot, np.full((20, 4), np.nan))
+    pictures(tmp_path / "mixed", 3)
+    Image.new("RGB", (9, 9)).save(tmp_path / "mixed" / "z.png")
+    expected = {
+        f"compare {few} {few}": "at least 6",
+        f"compare {flat} {wide}": "holds 5 features",
+        f"compare {flat} {hot}": "row 0 is not finite",
+        f"compare {flat} {few}": "images of 28 x 28 x 1",
+        f"compare {tmp_path / 'mixed'} {tmp_path / 'mixed'}": "z.png",
+        f"compare {few} {few} --metrics=fid": "--metrics: no such choice 'fid'",
+        f"compare {few} {few} --extractor=inception": "--inception: is missing",
+        f"compare {few} {few} --extractor=classifier": "--classifier: is missing",
+        f"compare {few} {few} --classifier={runs / 'vae'}": "needs a LabelReader; a VAE",
+        f"compare {few} {few} --inception={flat}": "has SHA-256",
+        f"compare {flat} {flat} --extractor=pixels": "holds features",
+        f"compare {flat} {flat} --out={few}/rows.jsonl": "--out: can not write",
+    }
+    before = files_below(tmp_path)
+    for typed, part in expected.items():
+        assert part in refuse(capsys, typed), typed
+    assert files_below(tmp_path) == before
 
 
 def test_a_number_that_is_no_longer_finite_ends_training(capsys, tmp_path, runs):

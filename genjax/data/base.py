@@ -75,14 +75,26 @@ def check_fields(split: str, image_size: int, channels: int, crop: str = "center
         raise UserError(f"data.image_size: {image_size} is not positive; try 32")
 
 
+def to_mode(image: Image.Image, channels: int) -> Image.Image:
+    """A picture of any mode as 8-bit grey (1 channel) or RGB (3).
+
+    Transparent parts are laid on white, as pages show them; 16-bit grey keeps its upper 8 bits.
+    """
+    if image.mode.startswith("I"):  # Pillow would clip 16-bit values at 255
+        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == MODES[channels] else image.convert(MODES[channels])
+
+
 def resize_and_crop(
     image: Image.Image, image_size: int, channels: int, crop: str
 ) -> UInt8[np.ndarray, "{image_size} {image_size} {channels}"]:
     """Brings a picture of any size and mode to a square of so many channels.
 
     Resizing is bicubic with antialiasing. A picture that has the right size and mode keeps its
-    values bit for bit. Transparent parts are laid on white, as pages show them; 16-bit grey keeps
-    its upper 8 bits.
+    values bit for bit; see `to_mode` for others.
 
     Args:
       image: the picture.
@@ -91,13 +103,7 @@ def resize_and_crop(
       crop: `center` scales the shorter side to `image_size` and keeps the middle; `none` scales
         both sides to it, whatever the aspect.
     """
-    if image.mode.startswith("I"):  # Pillow would clip 16-bit values at 255
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    if image.mode != MODES[channels]:
-        image = image.convert(MODES[channels])
+    image = to_mode(image, channels)
     if image.size != (image_size, image_size):
         image = CROPS[crop](image, (image_size, image_size), Image.Resampling.BICUBIC)
     return np.asarray(image).reshape(image_size, image_size, channels)

@@ -1,20 +1,50 @@
 """What turns images into features and labels, so that sets of images can be compared."""
 
 import dataclasses
+import functools
 import hashlib
+import pathlib
+from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from genjax.compiling import compiler_options
+from genjax.errors import UserError
+from genjax.evaluation.weights import load_inception_weights, load_torch_weights
 from genjax.models.base import LabelReader
+from genjax.nn.inception import NUM_CLASSES, SIZE, Inception, inception_params
+from genjax.nn.lpips import LPIPS, lpips_params
+from genjax.nn.resize import RESIZES
 from genjax.types import PyTree
+
+
+class Extractor(Protocol):
+    """Turns images into features.
+
+    Attributes:
+      name: what rows call it.
+      sha256: of its weights; empty without any.
+      resize: how it brings images to its size.
+      num_classes: how many classes its logits tell apart; 0 if it has none.
+    """
+
+    name: str
+    sha256: str
+    resize: str
+    num_classes: int
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Images [batch, h, w, c] in [0, 1] to (features [batch, feature], logits or None)."""
 
 
 @partial(jax.jit, static_argnums=0)
 def _predict(model, params, images):
     logits, features = model.predict(params, images)
-    return logits.argmax(-1), features
+    return features, logits
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,16 +62,124 @@ class ClassifierExtractor:
     params: PyTree
     num_classes: int
     name: str = "classifier"
+    resize: str = "none"
 
-    @property
+    @functools.cached_property
     def sha256(self) -> str:
         """Of the names, shapes and bytes of all weights."""
         return hash_weights(self.params)
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Images [batch, h, w, c] in [0, 1] to (labels [batch], features [batch, feature])."""
-        labels, features = _predict(self.model, self.params, images)
-        return np.asarray(labels), np.asarray(features)
+        """Images [batch, h, w, c] in [0, 1] to (features [batch, feature], logits)."""
+        features, logits = _predict(self.model, self.params, images)
+        return np.asarray(features), np.asarray(logits)
+
+
+class PixelExtractor:
+    """The pixels themselves; what it says of photographs means little, of digits something."""
+
+    name = "pixels"
+    sha256 = ""
+    resize = "none"
+    num_classes = 0
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, None]:
+        """Images [batch, h, w, c] to (their pixels [batch, h * w * c], None)."""
+        return np.asarray(images).reshape(len(images), -1), None
+
+
+class GivenFeatures:
+    """Features that came as such, in place of images."""
+
+    name = "given"
+    sha256 = ""
+    resize = "none"
+    num_classes = 0
+
+    def __call__(self, features: np.ndarray) -> tuple[np.ndarray, None]:
+        """(the features, None)."""
+        return features, None
+
+
+@functools.cache
+def _inception(resize: str) -> Callable:
+    def run(params, images):
+        images = jnp.round(255 * images) / 255  # FID is defined on pixels of 8 bits
+        outputs = Inception().apply({"params": params}, RESIZES[resize](images, SIZE))
+        return outputs.features, outputs.logits_unbiased
+
+    return jax.jit(run, compiler_options=compiler_options(jax.default_backend()))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class InceptionExtractor:
+    """The network by which FID, KID and the Inception score are defined.
+
+    Attributes:
+      params: its weights.
+      sha256: of the file that they came from.
+      resize: `tf1_bilinear`, by which the scores were first defined, or clean-fid's `antialiased`.
+    """
+
+    params: PyTree
+    sha256: str
+    resize: str = "tf1_bilinear"
+    name: str = "inception"
+    num_classes: int = NUM_CLASSES
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images [batch, h, w, 1 or 3] in [0, 1] to (features [batch, 2048], logits)."""
+        features, logits = _inception(self.resize)(self.params, images)
+        return np.asarray(features), np.asarray(logits)
+
+
+def load_inception(path: str, resize: str = "tf1_bilinear") -> InceptionExtractor:
+    """Inception with the weights in the file `path`; `download` fetches them once.
+
+    Raises:
+      UserError: no path; no such file, or not the weights that FID is defined by.
+    """
+    if not path:
+        raise UserError(
+            "--inception: is missing; name the file pt_inception-2015-12-05-6726825d.pth, or "
+            "'download' where there is a network"
+        )
+    folder = jax.config.jax_compilation_cache_dir or pathlib.Path.home() / ".cache" / "genjax"
+    weights = load_inception_weights(path, folder, "--inception")
+    params = jax.device_put(inception_params(weights.arrays, "--inception"))
+    return InceptionExtractor(params, weights.sha256, resize)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PerceptualDistance:
+    """LPIPS on AlexNet.
+
+    Attributes:
+      params: its weights.
+      sha256: of the file that they came from.
+    """
+
+    params: PyTree
+    sha256: str
+
+    def __call__(self, images: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Distances [batch] of images [batch, h, w, c] in [0, 1] from others."""
+        return _lpips(self.params, images, others)
+
+
+@jax.jit
+def _lpips(params, images, others):
+    return LPIPS().apply({"params": params}, images, others)
+
+
+def load_lpips(path: str) -> PerceptualDistance:
+    """LPIPS with the weights in the file `path`.
+
+    Raises:
+      UserError: no such file, or not such weights.
+    """
+    weights = load_torch_weights(path, None, "--lpips")
+    return PerceptualDistance(lpips_params(weights.arrays, "--lpips"), weights.sha256)
 
 
 def hash_weights(params: PyTree) -> str:

@@ -4,15 +4,15 @@ import dataclasses
 import json
 import math
 import pathlib
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Protocol
 
 from genjax.types import PRNGKey, PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Score:
-    """A number and what it was computed from.
+    """A number and what it was computed from; NaN where it is only planned.
 
     Attributes:
       metric: its name.
@@ -23,20 +23,36 @@ class Score:
       extractor: what turned images into features or labels.
       extractor_sha256: of the extractor's weights.
       resize: how images were brought to the extractor's size.
+      settings: of the metric, in words, as "5 neighbours".
     """
 
     metric: str
-    value: float
+    value: float = math.nan
     unit: str = ""
     n_real: int = 0
     n_fake: int = 0
     extractor: str = "none"
     extractor_sha256: str = ""
     resize: str = "none"
+    settings: str = ""
 
 
-#: (model, inference parameters, key) -> scores on one split.
-Evaluator = Callable[[Any, PyTree, PRNGKey], list[Score]]
+class Evaluator(Protocol):
+    """Scores a model on one split.
+
+    What it will measure is known before, with all that it is measured by: so nothing that stands
+    in `evals.jsonl` already is measured again.
+    """
+
+    #: Whether its scores depend on the seed.
+    draws: ClassVar[bool]
+
+    def planned(self, model: Any) -> list[Score]:
+        """The scores to come, without their values."""
+
+    def __call__(self, model: Any, params: PyTree, key: PRNGKey) -> dict[str, float]:
+        """The value of each planned score, by metric."""
+
 
 #: Two rows that agree in all of these are one measurement.
 IDENTITY = (
@@ -47,7 +63,10 @@ IDENTITY = (
     "seed",
     "n_real",
     "n_fake",
+    "extractor",
     "extractor_sha256",
+    "resize",
+    "settings",
     "config_hash",
     "code_version",
 )
@@ -77,9 +96,13 @@ def _jsonable(row: dict[str, Any]) -> dict[str, Any]:
     return row if finite else {**row, "value": str(row["value"])}
 
 
+def identity(row: Mapping[str, Any]) -> tuple:
+    """What tells the row's measurement from all others."""
+    return tuple(row.get(name) for name in IDENTITY)
+
+
 def append_rows(path: pathlib.Path, rows: Iterable[dict[str, Any]]) -> None:
     """Appends those rows that are not there yet."""
-    identity = lambda row: tuple(row.get(name) for name in IDENTITY)
     known = {identity(row) for row in read_rows(path)}
     new = [row for row in rows if identity(row) not in known]
     text = path.read_text(encoding="utf-8") if path.exists() else ""

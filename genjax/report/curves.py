@@ -3,12 +3,13 @@
 import io
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, NullFormatter
 
@@ -27,12 +28,22 @@ _VARIABLES = {_INK: "var(--muted)", _RULE: "var(--rule)"} | {
 }
 
 
-def curves_svg(curves: Sequence[tuple[Series, int]]) -> Markup:
+def curves_svg(
+    curves: Sequence[tuple[Series, int]], marks: Mapping[str, int] | None = None
+) -> Markup:
     """Draws curves over the training step, each with the number k of its colour `--series-k`.
 
     Values that are not finite leave a gap. The axis is logarithmic where the values ask for it.
+    `marks` are steps by name.
     """
     figure, axes = _chart(width=4.2, height=2.3)
+    names: dict[int, list[str]] = {}
+    for name, step in (marks or {}).items():
+        names.setdefault(step, []).append(name)
+    for step, here in names.items():
+        axes.axvline(step, color=_INK, linewidth=0.8, linestyle=(0, (2, 2)))
+        top = axes.get_xaxis_transform()
+        axes.text(step, 1.01, ", ".join(here), color=_INK, size=8, ha="right", transform=top)
     for curve, color in curves:
         steps = np.array(list(curve), np.float64)
         values = np.array(list(curve.values()), np.float64)
@@ -50,6 +61,21 @@ def curves_svg(curves: Sequence[tuple[Series, int]]) -> Markup:
     return _svg(figure)
 
 
+def named_bars_svg(values: Mapping[str, float], color: int) -> Markup:
+    """Draws one bar a share in [0, 1], in the order given, each with its name and number."""
+    figure, axes = _chart(width=6.4, height=0.6 + 0.22 * len(values))
+    names, shares = list(values), np.nan_to_num(np.array(list(values.values()), np.float64))
+    axes.barh(names, shares, height=0.72, color=_SERIES[color])
+    for row, share in enumerate(shares):
+        axes.text(share + 0.01, row, f"{share:.3f}", va="center", size=8.5, color=_INK)
+    axes.set_xlim(0, 1.1)
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+    axes.spines["bottom"].set_visible(False)
+    axes.set_xticks([])
+    return _svg(figure)
+
+
 def bars_svg(values: Sequence[float], color: int) -> Markup:
     """Draws one bar a value, in descending order, in the colour `--series-<color>`.
 
@@ -62,6 +88,25 @@ def bars_svg(values: Sequence[float], color: int) -> Markup:
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(4))
     return _svg(figure)
+
+
+def power_curves(real: np.ndarray, generated: np.ndarray) -> np.ndarray:
+    """Draws mean power [radius] of real and generated images over spatial frequency.
+
+    Returns:
+      uint8 [H, W, 3].
+    """
+    figure = Figure(figsize=(6, 3.4), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for name, power, style in (("real", real, "-"), ("generated", generated, "--")):
+        axes.semilogy(np.arange(len(power)), power, style, label=name, linewidth=1.8)
+    axes.set_xlabel("frequency, cycles per image")
+    axes.set_ylabel("mean power")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3]
 
 
 def _chart(width: float, height: float) -> tuple[Figure, Axes]:

@@ -13,9 +13,14 @@ import jinja2
 from PIL import Image
 
 from genjax.errors import UserError
-from genjax.report.curves import MAX_POINTS, bars_svg, curves_svg
+from genjax.report.curves import MAX_POINTS, bars_svg, curves_svg, named_bars_svg
 from genjax.report.run import Run, Series, read_run
-from genjax.report.scores import evaluation_table
+from genjax.report.scores import (
+    evaluation_table,
+    label_accuracies,
+    marked_steps,
+    over_checkpoints,
+)
 from genjax.report.values import compact, count
 
 #: Charts in sight; with the wide one of the KL divergence they fill the page's three columns.
@@ -42,7 +47,8 @@ def write_report(workdir: str | os.PathLike) -> Path:
     )
     environment.filters.update(compact=compact, count=count)
     template = resources.files("genjax.report").joinpath("report.html").read_text("utf-8")
-    charts = _charts(run.scalars)
+    # What was measured while training and what was measured later are two lines of one chart.
+    charts = _charts({**run.scalars, **over_checkpoints(run.evals)}, marked_steps(run.evals))
     page = environment.from_string(template).render(
         run=run,
         name=run.config.get("name") or Path(workdir).resolve().name,
@@ -50,6 +56,7 @@ def write_report(workdir: str | os.PathLike) -> Path:
         data=_name_in(run.config, "data"),
         tiles=_tiles(run),
         table=evaluation_table(run.evals),
+        classes=_classes(run),
         columns=list(dict.fromkeys(name for row in run.evals for name in row)),
         charts=charts[:MAX_CHARTS],
         more_charts=charts[MAX_CHARTS:],
@@ -121,15 +128,25 @@ def _grouped(scalars: Mapping[str, Series]) -> list[dict[str, Any]]:
 
 def _chart_order(chart: dict[str, Any]) -> tuple:
     """Losses first, then what was measured on held-out images."""
-    held_out = any(line["split"] not in ("", "train") for line in chart["lines"])
-    return "loss" not in chart["name"], not held_out
+    return "loss" not in chart["name"], not _is_held_out(chart)
 
 
-def _charts(scalars: Mapping[str, Series]) -> list[dict[str, Any]]:
-    return [
-        chart | {"svg": curves_svg([(line["series"], line["color"]) for line in chart["lines"]])}
-        for chart in _grouped(scalars)
-    ]
+def _is_held_out(chart: dict[str, Any]) -> bool:
+    return any(line["split"] not in ("", "train") for line in chart["lines"])
+
+
+def _charts(scalars: Mapping[str, Series], marks: Mapping[str, int]) -> list[dict[str, Any]]:
+    charts = []
+    for chart in _grouped(scalars):
+        lines = [(line["series"], line["color"]) for line in chart["lines"]]
+        charts.append(chart | {"svg": curves_svg(lines, marks if _is_held_out(chart) else {})})
+    return charts
+
+
+def _classes(run: Run) -> dict[str, Any] | None:
+    """Label accuracies with their chart."""
+    found = label_accuracies(run.evals)
+    return found and {**found, "svg": named_bars_svg(found["of"], _color(found["split"]))}
 
 
 def _color(split: str) -> int:

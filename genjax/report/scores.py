@@ -1,10 +1,11 @@
-"""The rows of `evals.jsonl` as a table."""
+"""The rows of `evals.jsonl` as a table, by class, and over checkpoints."""
 
 from typing import Any
 
 import numpy as np
 
-from genjax.report.run import Row
+from genjax.evaluation.comparison import base_name
+from genjax.report.run import Row, Series
 from genjax.report.values import compact, count, number
 
 _CHECKPOINTS = ("best", "last")
@@ -12,12 +13,16 @@ _SPLITS = ("test", "validation", "train")
 
 
 def evaluation_table(rows: list[Row]) -> dict[str, Any] | None:
-    """One line a metric, one column a (checkpoint, step, split); best before last, test first."""
+    """One line a metric, one column a (checkpoint, step, split); best before last, test first.
+
+    Metrics of single classes are left to `label_accuracies`.
+    """
+    rows = [row for row in rows if row["metric"] == base_name(row["metric"])]
     if not rows:
         return None
     cells: dict[tuple, dict[tuple, list[Row]]] = {}
     for row in rows:
-        line = (row["metric"], row.get("unit") or "", row.get("extractor") or "")
+        line = (row["metric"], row.get("unit") or "", _method(row))
         column = (row.get("checkpoint") or "", row.get("step") or 0, row.get("split") or "")
         cells.setdefault(line, {}).setdefault(column, []).append(row)
     columns = sorted({column for line in cells.values() for column in line}, key=_column_order)
@@ -25,13 +30,58 @@ def evaluation_table(rows: list[Row]) -> dict[str, Any] | None:
         {
             "metric": metric.replace("_", " "),
             "unit": unit,
-            "extractor": extractor,
+            "method": method,
             "cells": [_cell(line[column]) if column in line else None for column in columns],
         }
-        for (metric, unit, extractor), line in cells.items()
+        for (metric, unit, method), line in cells.items()
     ]
     repeated = any(cell["spread"] for line in lines for cell in line["cells"] if cell)
     return {"columns": columns, "rows": lines, "repeated": repeated}
+
+
+def _method(row: Row) -> str:
+    """What turned images into numbers, in words."""
+    features = [row.get(name) for name in ("extractor", "resize")]
+    features = ", ".join(name for name in features if name and name != "none")
+    parts = [f"features: {features}" if features else "", row.get("settings")]
+    return " · ".join(filter(None, parts))
+
+
+def label_accuracies(rows: list[Row]) -> dict[str, Any] | None:
+    """The share of samples read as asked, by class, of the best checkpoint's last score."""
+    found: dict[tuple, dict[str, float]] = {}
+    for row in rows:
+        metric, _, name = row["metric"].partition("[")
+        if metric == "label_accuracy" and name:
+            column = (row.get("checkpoint") or "", row.get("step") or 0, row.get("split") or "")
+            found.setdefault(column, {})[name.removesuffix("]")] = number(row.get("value"))
+    if not found:
+        return None
+    column = min(found, key=_column_order)
+    return {"checkpoint": column[0], "step": column[1], "split": column[2], "of": found[column]}
+
+
+def over_checkpoints(rows: list[Row]) -> dict[str, Series]:
+    """The mean over seeds of each metric at each step, as `test/kid`; where there are two steps."""
+    values: dict[str, dict[int, list[float]]] = {}
+    for row in rows:
+        if row["metric"] == base_name(row["metric"]) and row.get("step"):
+            extractor = row.get("extractor") or "none"
+            of = "" if extractor in ("none", "classifier") else f" ({extractor})"
+            name = f"{row.get('split') or 'test'}/{row['metric']}{of}"
+            steps = values.setdefault(name, {}).setdefault(row["step"], [])
+            steps.append(number(row.get("value")))
+    return {
+        name: {step: float(np.mean(steps[step])) for step in sorted(steps)}
+        for name, steps in values.items()
+        if len(steps) > 1
+    }
+
+
+def marked_steps(rows: list[Row]) -> dict[str, int]:
+    """The steps of the best and the last checkpoint."""
+    steps = {row.get("checkpoint"): row.get("step") for row in rows}
+    return {name: steps[name] for name in _CHECKPOINTS if steps.get(name)}
 
 
 def _column_order(column: tuple[str, int, str]) -> tuple:

@@ -93,6 +93,10 @@ class Checkpoints(contextlib.AbstractContextManager):
         best = self._manager.best_step()
         return {"last": last} if best is None else {"last": last, "best": best}
 
+    def all_steps(self) -> list[int]:
+        """The steps of all checkpoints that are kept, ascending."""
+        return sorted(self._manager.all_steps()) if self._folder.is_dir() else []
+
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The state at `step`, placed as the arrays of `like` are.
 

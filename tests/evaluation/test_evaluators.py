@@ -14,9 +14,13 @@ from genjax.evaluation.evaluators import (
     AccuracyEvaluator,
     BoundEvaluator,
     ReconstructionEvaluator,
+)
+from genjax.evaluation.extractors import ClassifierExtractor, PixelExtractor
+from genjax.evaluation.samples import (
+    ClassificationEvaluator,
+    MemorisationEvaluator,
     SampleEvaluator,
 )
-from genjax.evaluation.extractors import ClassifierExtractor
 
 KEY = jax.random.key(3)
 NUM, SIDE = 10, 12  # batches of 4 leave a ragged one of 2
@@ -78,32 +82,51 @@ class CornerReader:
         return jnp.stack([1 - corner, corner], 1), images[:, -1, :4, 0]
 
 
-def values(scores) -> dict[str, float]:
-    return {score.metric: score.value for score in scores}
-
-
 def test_a_perfect_reconstruction():
-    scores = ReconstructionEvaluator(source(), 4)(Fake(), {}, KEY)
-    assert values(scores) == {"mse": 0.0, "psnr": math.inf, "ssim": pytest.approx(1.0)}
-    assert {score.n_real for score in scores} == {NUM}
-    assert {score.unit for score in scores if score.metric == "psnr"} == {"dB"}
+    evaluate = ReconstructionEvaluator(source(), 4)
+    values = evaluate(Fake(), {}, KEY)
+    assert values == {"mse": 0.0, "mae": 0.0, "psnr": math.inf, "ssim": pytest.approx(1.0)}
+    planned = evaluate.planned(Fake())
+    assert {score.n_real for score in planned} == {NUM}
+    assert {score.unit for score in planned if score.metric == "psnr"} == {"dB"}
 
 
 def test_a_constant_offset():
-    """Off by 0.1 everywhere: mse 0.01, psnr -10 log10(0.01) = 20 dB."""
-    found = values(ReconstructionEvaluator(source(), 4)(Fake(offset=0.1), {}, KEY))
+    """Off by 0.1 everywhere: mse 0.01, mae 0.1, psnr -10 log10(0.01) = 20 dB."""
+    found = ReconstructionEvaluator(source(), 4)(Fake(offset=0.1), {}, KEY)
     assert found["mse"] == pytest.approx(0.01, rel=1e-4)
+    assert found["mae"] == pytest.approx(0.1, rel=1e-4)
     assert found["psnr"] == pytest.approx(20.0, rel=1e-4)
     assert found["ssim"] < 1
+
+
+def test_large_images_have_a_multiscale_similarity():
+    assert "ms_ssim" not in names(ReconstructionEvaluator(source(side=175), 4), Fake())
+    large = ReconstructionEvaluator(source(4, side=176), 4)
+    assert large(Fake(), {}, KEY)["ms_ssim"] == pytest.approx(1.0)
+
+
+def test_a_learned_distance_stands_beside_the_others_with_its_weights():
+    """Of constant offset 0.1 and a distance that is the largest difference, 0.1."""
+
+    class Largest:
+        sha256 = "abc"
+
+        def __call__(self, images, others):
+            return jnp.abs(images - others).max((1, 2, 3))
+
+    evaluate = ReconstructionEvaluator(source(), 4, Largest())
+    assert evaluate(Fake(offset=0.1), {}, KEY)["lpips"] == pytest.approx(0.1, rel=1e-4)
+    assert evaluate.planned(Fake())[-1].extractor_sha256 == "abc"
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 10, 64])
 def test_the_bound_counts_every_image_once(batch_size):
     """log p = -(0 + ... + 9) / 10 = -4.5; KL = 2 + 3; one of two latents is active."""
-    scores = BoundEvaluator(source(), batch_size)(Fake(), {}, KEY)
+    evaluate = BoundEvaluator(source(), batch_size)
     expected = {"elbo": -9.5, "log_prob": -4.5, "kl": 5.0, "active_units": 1.0}
-    assert values(scores) == pytest.approx(expected)
-    assert {score.n_real for score in scores} == {NUM}
+    assert evaluate(Fake(), {}, KEY) == pytest.approx(expected)
+    assert {score.n_real for score in evaluate.planned(Fake())} == {NUM}
 
 
 def extractor(num_classes=2) -> ClassifierExtractor:
@@ -114,8 +137,30 @@ def test_accuracy_counts_every_image_once():
     """Three of ten labels are changed."""
     images = source()
     images.labels[[0, 1, 9]] = 1 - images.labels[[0, 1, 9]]
-    (score,) = AccuracyEvaluator(images, 4)(CornerReader(), {}, KEY)
-    assert (score.metric, score.value, score.n_real) == ("accuracy", pytest.approx(0.7), NUM)
+    evaluate = AccuracyEvaluator(images, 4)
+    assert evaluate(CornerReader(), {}, KEY) == {"accuracy": pytest.approx(0.7)}
+    assert [score.n_real for score in evaluate.planned(CornerReader())] == [NUM]
+
+
+def names(evaluator, model) -> tuple[str, ...]:
+    return tuple(score.metric for score in evaluator.planned(model))
+
+
+def test_what_is_planned_is_what_comes():
+    real = two_pictures()
+    for thorough in (False, True):
+        samples = SampleEvaluator(real, extractor(), 20, 4, thorough)
+        for model in (Memory(real), Memory(real, num_classes=0)):
+            assert tuple(samples(model, {}, KEY)) == names(samples, model)
+    for evaluator, model in (
+        (ReconstructionEvaluator(real, 4), Fake()),
+        (BoundEvaluator(real, 4), Fake()),
+        (AccuracyEvaluator(real, 4), CornerReader()),
+        (SampleEvaluator(real, PixelExtractor(), 20, 4, True), Memory(real)),
+        (MemorisationEvaluator(real, source(), extractor(), 8, 4), Memory(real)),
+        (ClassificationEvaluator(real, real, lambda train: extractor(), 4), Memory(real)),
+    ):
+        assert tuple(evaluator(model, {}, KEY)) == names(evaluator, model)
 
 
 def two_pictures() -> InMemory:
@@ -127,30 +172,38 @@ def two_pictures() -> InMemory:
 def test_samples_that_are_the_real_images_have_distance_zero():
     """The model returns the real image of the class asked for, every class in turn."""
     real = two_pictures()
-    evaluate = SampleEvaluator(real, extractor(), NUM, 4)
-    scores = evaluate(Memory(real), {}, KEY)
-    found = values(scores)
-    assert found["frechet_distance"] == pytest.approx(0.0, abs=1e-9)
-    assert found["label_accuracy"] == 1.0
+    evaluate = SampleEvaluator(real, extractor(), NUM, 4, thorough=True)
+    found = evaluate(Memory(real), {}, KEY)
+    for metric in ("frechet_distance", "within_class_frechet", "spectral_distance"):
+        assert found[metric] == pytest.approx(0.0, abs=1e-6)
+    for metric in ("label_accuracy", "label_accuracy[a]", "label_accuracy[b]"):
+        assert found[metric] == 1.0
     assert found["classifier_accuracy"] == 1.0
     assert found["class_entropy"] == pytest.approx(math.log(2))
-    by_metric = {score.metric: score for score in scores}
+    by_metric = {score.metric: score for score in evaluate.planned(Memory(real))}
     assert (by_metric["frechet_distance"].n_real, by_metric["frechet_distance"].n_fake) == (10, 10)
+    assert (by_metric["label_accuracy"].n_real, by_metric["label_accuracy"].n_fake) == (0, 10)
     assert by_metric["label_accuracy"].extractor_sha256 == extractor().sha256
+    assert by_metric["kid"].settings == "100 subsets of 5"
+    assert by_metric["spectral_distance"].extractor == "none"
 
 
 def test_samples_of_the_other_class_are_read_as_such():
-    """The same images under the wrong labels: only the label accuracy falls, to 0."""
+    """The same images under the wrong labels: only what asks for labels falls."""
     real = two_pictures()
-    found = values(SampleEvaluator(real, extractor(), NUM, 4)(Memory(real, offset=1), {}, KEY))
-    assert found["label_accuracy"] == 0.0
+    found = SampleEvaluator(real, extractor(), NUM, 4, True)(Memory(real, offset=1), {}, KEY)
+    assert found["label_accuracy"] == found["label_accuracy[a]"] == 0.0
     assert found["frechet_distance"] == pytest.approx(0.0, abs=1e-9)
+    # Within a class all images are alike, so only the means of the two classes are apart.
+    features = real.images[:2, -1, :4, 0] / np.float64(255)
+    apart = np.square(features[0] - features[1]).sum()
+    assert found["within_class_frechet"] == pytest.approx(apart, rel=1e-5)
 
 
 def test_collapsed_samples_have_no_entropy_and_the_distance_of_their_mean():
     """All samples black: covariance 0, so |mean|^2 + trace of the real covariance is left."""
     real = two_pictures()
-    found = values(SampleEvaluator(real, extractor(), 8, 4)(Memory(real, num_classes=0), {}, KEY))
+    found = SampleEvaluator(real, extractor(), 8, 4, False)(Memory(real, num_classes=0), {}, KEY)
     features = real.images[:, -1, :4, 0] / np.float64(255)
     expected = np.square(features.mean(0)).sum() + features.var(0, ddof=1).sum()
     assert found["frechet_distance"] == pytest.approx(expected, rel=1e-5)
@@ -162,21 +215,57 @@ def test_the_judge_is_judged_on_the_real_images_alone():
     """Half of the labels are wrong, whatever the model draws."""
     real = two_pictures()
     real.labels[:5] = 1 - real.labels[:5]
-    found = values(SampleEvaluator(real, extractor(), NUM, 4)(Memory(two_pictures()), {}, KEY))
+    found = SampleEvaluator(real, extractor(), NUM, 4, False)(Memory(two_pictures()), {}, KEY)
     assert found["classifier_accuracy"] == 0.5
     assert found["label_accuracy"] == 1.0
 
 
-def test_metrics_are_announced_under_the_names_they_get():
+def test_what_was_not_asked_for_is_not_computed():
+    """Two samples are too few for the metrics of neighbours, which would say so."""
     real = two_pictures()
-    for evaluator, model in (
-        (ReconstructionEvaluator(real, 4), Fake()),
-        (BoundEvaluator(real, 4), Fake()),
-        (SampleEvaluator(real, extractor(), 4, 4), Memory(real)),
-        (SampleEvaluator(real, extractor(), 4, 4), Memory(real, num_classes=0)),
-        (AccuracyEvaluator(real, 4), CornerReader()),
-    ):
-        assert tuple(values(evaluator(model, {}, KEY))) == evaluator.metrics(model)
+    ask = lambda *metrics: SampleEvaluator(real, extractor(), 2, 4, True, metrics)
+    assert tuple(ask("class_entropy")(Memory(real), {}, KEY)) == ("class_entropy",)
+    with pytest.raises(UserError, match="at least 6"):
+        ask("density")(Memory(real), {}, KEY)
+
+
+def test_copies_are_what_lies_nearer_than_a_training_image_to_its_own_neighbour():
+    """Training images 0, 10, ..., 90 lie 10 apart; a sample of 11 copies 10, one of 250 nothing."""
+    levels = np.arange(0, 100, 10, dtype=np.uint8)
+    flat = lambda values: InMemory(np.tile(np.uint8(values)[:, None, None, None], (1, 12, 12, 1)))
+    train, test = flat(levels), flat([200, 12, 220, 240])
+    samples = flat([250, 11])
+    samples = InMemory(samples.images, np.arange(2, dtype=np.int32), ("a", "b"))
+    evaluate = MemorisationEvaluator(test, train, PixelExtractor(), 4, 2)
+    found = evaluate(Memory(samples), {}, KEY)
+    assert found == {"copies": 0.5, "copies_of_real": 0.25}
+    ours, theirs = evaluate.closest(Memory(samples), {}, KEY, 3)
+    np.testing.assert_allclose(255 * ours[:, 0, 0, 0], [11, 11, 250], rtol=1e-6)
+    np.testing.assert_allclose(255 * theirs[:, 0, 0, 0], [10, 10, 90], rtol=1e-6)
+
+
+def test_a_training_image_that_is_there_twice_makes_no_copies():
+    """Nothing is nearer to it than its twin at distance 0."""
+    twins = two_pictures()
+    found = MemorisationEvaluator(twins, twins, PixelExtractor(), 4, 4)(Memory(twins), {}, KEY)
+    assert found == {"copies": 0.0, "copies_of_real": 0.0}
+
+
+def test_a_classifier_is_fitted_to_as_many_generated_images_as_there_are_real_ones():
+    """Its accuracy is that of what `fit` gives; generated images are those asked for."""
+    real, test = two_pictures(), source()
+    fitted = []
+
+    def fit(train):
+        fitted.append(train)
+        return extractor()
+
+    evaluate = ClassificationEvaluator(test, real, fit, 4)
+    assert evaluate(Memory(real), {}, KEY) == {"cas": 1.0, "cas_of_real": 1.0}
+    np.testing.assert_array_equal(fitted[0].images, real.images)
+    np.testing.assert_array_equal(fitted[0].labels, real.labels)
+    assert fitted[1] is real
+    assert evaluate.planned(Memory(real, num_classes=0)) == []
 
 
 def test_images_smaller_than_the_window_of_ssim_are_refused_at_once():

@@ -15,7 +15,10 @@ ROW = {
     "seed": 0,
     "n_real": 10,
     "n_fake": 0,
+    "extractor": "none",
     "extractor_sha256": "",
+    "resize": "none",
+    "settings": "",
     "config_hash": "c",
     "code_version": "1",
 }

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from genjax.errors import UserError
+from genjax.report.curves import power_curves
 from genjax.report.grids import grid, save_png
 from genjax.report.html import write_report
 
@@ -196,3 +197,50 @@ def test_a_config_that_is_no_json_is_named(workdir):
     (workdir / "config.json").write_text('{"name": ')
     with pytest.raises(UserError, match=r"config\.json: not valid JSON"):
         write_report(workdir)
+
+
+def test_classes_have_bars_of_their_own_and_no_line_in_the_table(workdir):
+    rows = [score("label_accuracy", 0.75)]
+    rows += [score(f"label_accuracy[{name}]", v) for name, v in {"Bag": 0.5, "<i>": 1.0}.items()]
+    write_lines(workdir / "evals.jsonl", rows)
+    page = report(workdir)
+    assert "Read as the class asked for" in page
+    (chart,) = re.findall(r"<section.*?</section>", page, flags=re.DOTALL)
+    assert all(text in chart for text in ("Bag", "0.500", "&lt;i&gt;", "1.000"))
+    (table,) = re.findall(r'<table class="scores">.*?</table>', page, flags=re.DOTALL)
+    assert "label accuracy" in table
+    assert "Bag" not in table
+
+
+def test_scores_of_several_checkpoints_are_a_curve_that_marks_best_and_last(workdir):
+    write_lines(
+        workdir / "evals.jsonl",
+        [
+            score("kid", 0.5, checkpoint="1000", step=1000),
+            score("kid", 0.25, checkpoint="best", step=2000),
+            score("kid", 0.75, checkpoint="last", step=3000),
+            score("elbo", -100.0),  # of one checkpoint alone
+        ],
+    )
+    (chart,) = re.findall(r"<section.*?</section>", report(workdir), flags=re.DOTALL)
+    assert all(text in chart for text in ("kid", ">best<", ">last<", "0.75"))
+
+
+def test_one_metric_by_two_extractors_or_settings_is_two_lines(workdir):
+    ways = [{"extractor": "inception", "resize": "antialiased"}, {"extractor": "pixels"}]
+    rows = [score("kid", 0.5, settings="100 subsets of 9", **way) for way in ways]
+    write_lines(workdir / "evals.jsonl", rows)
+    page = report(workdir)
+    assert "features: inception, antialiased · 100 subsets of 9" in page
+    assert "features: pixels · 100 subsets of 9" in page
+
+
+def test_a_flat_spectrum_is_drawn_level_and_a_lower_one_below():
+    picture = power_curves(np.full(15, 1.0), np.full(15, 0.01)).astype(int)
+    assert picture.shape[2] == 3
+    blue = picture[..., 2] - picture[..., 0] > 60
+    orange = picture[..., 0] - picture[..., 2] > 60
+    middle = slice(picture.shape[1] // 3, picture.shape[1] // 2)  # beside the legend
+    rows = [np.flatnonzero(colour[:, middle].any(1)) for colour in (blue, orange)]
+    assert np.ptp(rows[0]) < 8
+    assert rows[0].max() < rows[1].min()
