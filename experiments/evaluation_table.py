@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""The scores of finished runs beside one another, as a Markdown table.
+
+  python launch.py evaluate --workdir=RUN      # for each of them
+  python experiments/evaluation_table.py RUN [RUN ...] [--checkpoint=last] [--split=test]
+
+A line is a metric with all that it was measured by, a column a run. Several seeds give their mean
+and standard deviation.
+"""
+
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from genjax.evaluation.comparison import base_name  # noqa: E402
+from genjax.evaluation.rows import read_rows  # noqa: E402
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("checkpoint", "last", "Of this name.")
+flags.DEFINE_string("split", "test", "On this split.")
+
+
+def main(argv: list[str]) -> None:
+    """Prints the table."""
+    runs = [pathlib.Path(name) for name in argv[1:]]
+    if not runs:
+        raise app.UsageError("name one run folder or more")
+    print(markdown({run.name: scores(run) for run in runs}))
+
+
+def scores(workdir: pathlib.Path) -> dict[tuple[str, ...], str]:
+    """The values of a run by (metric, unit, images, extractor and settings)."""
+    values: dict[tuple[str, ...], dict[int, float]] = {}
+    for row in read_rows(workdir / "evals.jsonl"):
+        wanted = row["checkpoint"] == FLAGS.checkpoint and row["split"] == FLAGS.split
+        if wanted and row["metric"] == base_name(row["metric"]) and "settings" in row:
+            # Of rows by several versions of the code the last one counts.
+            values.setdefault(_line(row), {})[row["seed"]] = float(row["value"])
+    return {line: _in_words(list(by_seed.values())) for line, by_seed in values.items()}
+
+
+def markdown(runs: Mapping[str, Mapping[tuple[str, ...], str]]) -> str:
+    """The table; a metric that a run does not have is an empty cell."""
+    lines = list(dict.fromkeys(line for found in runs.values() for line in found))
+    header = ("metric", *runs, "unit", "real", "generated", "by")
+    rows = [header, ("---",) * len(header)]
+    for metric, *rest in lines:
+        rows.append((metric, *(found.get((metric, *rest), "") for found in runs.values()), *rest))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
+    by = [*(row[name] for name in ("extractor", "resize") if row[name] != "none"), row["settings"]]
+    counts = (f"{row[name]:,}" if row[name] else "" for name in ("n_real", "n_fake"))
+    return row["metric"], row["unit"], *counts, ", ".join(filter(None, by))
+
+
+def _in_words(values: Sequence[float]) -> str:
+    mean = f"{np.mean(values):.4g}"
+    return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.2g}"
+
+
+if __name__ == "__main__":
+    app.run(main)
