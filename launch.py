@@ -128,8 +128,8 @@ COMMANDS = {
                 flags.DEFINE_string,
                 "checkpoint",
                 "LIST",
-                "last,best",
-                "last, best, steps as 1000,2000, or all that are kept.",
+                "",
+                "last, best, steps as 1000,2000, or all that are kept. Without it last and best.",
             ),
             METRICS._replace(
                 help="Names, as frechet_distance,kid. Without it all, but for cas and ais, which "

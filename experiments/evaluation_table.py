@@ -37,11 +37,17 @@ def main(argv: list[str]) -> None:
 
 def scores(workdir: pathlib.Path) -> dict[tuple[str, ...], str]:
     """The values of a run by (metric, unit, images, extractor and settings)."""
+    wanted = {"checkpoint": FLAGS.checkpoint, "split": FLAGS.split}
+    rows = [
+        row
+        for row in read_rows(workdir / "evals.jsonl")
+        if wanted.items() <= row.items() and row["metric"] == base_name(row["metric"])
+    ]
+    # Of several steps, and versions of the code, the newest counts.
+    versions = {_line(row): (row["step"], row["code_version"]) for row in rows}
     values: dict[tuple[str, ...], dict[int, float]] = {}
-    for row in read_rows(workdir / "evals.jsonl"):
-        wanted = row["checkpoint"] == FLAGS.checkpoint and row["split"] == FLAGS.split
-        if wanted and row["metric"] == base_name(row["metric"]) and "settings" in row:
-            # Of rows by several versions of the code the last one counts.
+    for row in rows:
+        if versions[_line(row)] == (row["step"], row["code_version"]):
             values.setdefault(_line(row), {})[row["seed"]] = float(row["value"])
     return {line: _in_words(list(by_seed.values())) for line, by_seed in values.items()}
 
@@ -57,7 +63,8 @@ def markdown(runs: Mapping[str, Mapping[tuple[str, ...], str]]) -> str:
 
 
 def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
-    by = [*(row[name] for name in ("extractor", "resize") if row[name] != "none"), row["settings"]]
+    by = [*(row[name] for name in ("extractor", "resize") if row[name] != "none")]
+    by.append(row.get("settings", ""))
     counts = (f"{row[name]:,}" if row[name] else "" for name in ("n_real", "n_fake"))
     return row["metric"], row["unit"], *counts, ", ".join(filter(None, by))
 

@@ -1,10 +1,12 @@
 """The commands of launch.py, as functions of plain values and a run folder."""
 
 import dataclasses
+import functools
 import itertools
+import math
 import pathlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +19,7 @@ from rich.table import Table
 
 from genjax import factory, rng
 from genjax.data.readers import evaluation_batches
+from genjax.data.reading import read
 from genjax.data.transforms import to_float
 from genjax.errors import UserError, choose, did_you_mean
 from genjax.evaluation import comparison
@@ -30,7 +33,7 @@ from genjax.evaluation.extractors import (
 )
 from genjax.evaluation.image_sets import check_pair, open_set
 from genjax.evaluation.rows import Evaluator, append_rows, identity, read_rows
-from genjax.evaluation.samples import MemorisationEvaluator
+from genjax.evaluation.samples import MemorisationEvaluator, shuffled
 from genjax.evaluation.sampling import balanced_labels, draw, slerp
 from genjax.evaluation.sampling import reconstruct as reconstructions
 from genjax.factory import Experiment
@@ -45,6 +48,7 @@ from genjax.models.base import (
     sample_latents,
 )
 from genjax.report import grids
+from genjax.report.values import compact
 from genjax.run_folder import (
     check_writable,
     claim,
@@ -206,18 +210,22 @@ def evaluate(
 
     What is scored is written at once, and nothing that is written is scored again.
 
-    `checkpoint`: `last`, `best`, steps or `all`, comma-separated. `metrics`: names,
-    comma-separated; empty for all but those that have to be asked for. `seeds`: how many, from
-    `seed` on. `extractor`: `classifier`, `pixels` or `inception`, comma-separated; empty for the
-    classifier, or pixels where there is none, and for Inception where its weights are given.
+    `checkpoint`: `last`, `best`, steps or `all`, comma-separated; empty for last and best.
+    `metrics`: names, comma-separated; empty for all but those that have to be asked for. `seeds`:
+    how many, from `seed` on. `extractor`: `classifier`, `pixels` or `inception`,
+    comma-separated; empty for the classifier, or pixels where there is none, and for Inception
+    where its weights are given.
     `inception` and `lpips`: files with these networks' weights.
     """
     choose("--split", split, dict.fromkeys(factory.SPLITS))
     check_number("--seed", seed, SEED)
     check_number("--seeds", seeds, COUNT)
+    check_number("--seeds", seed + seeds - 1, SEED)
     check_number("--importance_samples", importance_samples, COUNT)
     if num_samples:
         check_number("--num_samples", num_samples, SAMPLES)
+    if "lpips" in _names(metrics) and not lpips:
+        raise UserError("--lpips: is missing; name a file with its weights")
     experiment = load(workdir)
     check_writable("--workdir", workdir)
     with _checkpoints(experiment, workdir) as checkpoints:
@@ -232,7 +240,6 @@ def evaluate(
         )
         seeds_ = range(seed, seed + seeds)
         rows = _evaluate(experiment, checkpoints, workdir, split, steps, seeds_, evaluators)
-        _picture_samples(experiment, checkpoints, workdir, split, steps, evaluators)
     _report(workdir, rows, split)
 
 
@@ -247,10 +254,9 @@ def _evaluate(
 ) -> list[dict[str, Any]]:
     """The rows of these checkpoints; those that evals.jsonl lacks are computed and appended.
 
-    A checkpoint with two names is scored once, and a score that does not depend on the seed with
-    the first seed only.
+    A checkpoint with two names is scored once, and what does not depend on the seed with seed 0.
     """
-    path, model, rows = workdir / "evals.jsonl", experiment.model, []
+    path, model = workdir / "evals.jsonl", experiment.model
     known = {identity(row): row for row in read_rows(path)}
     provenance = {
         "split": split,
@@ -258,81 +264,87 @@ def _evaluate(
         "config_hash": config_hash(experiment.config),
         "code_version": code_version(),
     }
-    work = [
-        (step, seed, evaluator)
-        for step in dict.fromkeys(steps.values())
-        for evaluator in evaluators
-        for seed in (seeds if evaluator.draws else seeds[:1])
-    ]
-    restored: dict[int, PyTree] = {}
+    by_step: dict[int, list[str]] = {}
+    for name, step in steps.items():
+        by_step.setdefault(step, []).append(name)
+    found: dict[tuple, dict[str, Any]] = {}
     with _progress() as progress:
-        task = progress.add_task("", total=len(work))
-        for step, seed, evaluator in work:
-            progress.update(
-                task, description=f"step {step}, seed {seed}: {type(evaluator).__name__}"
-            )
-            names = [name for name, at in steps.items() if at == step]
-            planned = [dataclasses.asdict(score) for score in evaluator.planned(model)]
-            here = [
-                {**score, **provenance, "seed": seed, "checkpoint": name, "step": step}
-                for name in names
-                for score in planned
-            ]
-            if any(identity(row) not in known for row in here):
-                if step not in restored:
-                    state = checkpoints.restore(step, experiment.state_shape)
-                    restored = {step: _inference_params(experiment, state)}
-                values = evaluator(model, restored[step], rng.key(seed, "evaluate"))
-                here = [{**row, "value": values[row["metric"]]} for row in here]
-                append_rows(path, here)
-            rows += [known.get(identity(row), row) for row in here]
-            progress.advance(task)
-    return rows
+        task = progress.add_task("", total=len(by_step) * len(evaluators) * len(seeds))
+        for step, names in by_step.items():
+            params = functools.cache(lambda step=step: _restored(experiment, checkpoints, step))
+            for evaluator, seed in itertools.product(evaluators, seeds):
+                progress.advance(task)
+                if not evaluator.draws:
+                    seed = 0
+                here = [
+                    {**dataclasses.asdict(score), **provenance, "seed": seed, "step": step}
+                    for score in evaluator.planned(model)
+                ]
+                what = ", ".join(row["metric"] for row in here[:3])
+                progress.update(task, description=f"step {step}, seed {seed}: {what} ...")
+                if any(identity(row) not in known for row in here):
+                    values = evaluator(model, params(), rng.key(seed, "evaluate"))
+                    new = [
+                        {**row, "value": values[row["metric"]], "checkpoint": name}
+                        for row in here
+                        if identity(row) not in known
+                        for name in names
+                    ]
+                    append_rows(path, new)
+                    known |= {identity(row): row for row in new}
+                found |= {identity(row): known[identity(row)] for row in here}
+            _picture_samples(experiment, workdir, split, step, evaluators, params)
+    return [{**row, "checkpoint": name} for row in found.values() for name in by_step[row["step"]]]
+
+
+def _restored(experiment: Experiment, checkpoints: Checkpoints, step: int) -> PyTree:
+    return _inference_params(experiment, checkpoints.restore(step, experiment.state_shape))
 
 
 def _picture_samples(
     experiment: Experiment,
-    checkpoints: Checkpoints,
     workdir: pathlib.Path,
     split: str,
-    steps: Mapping[str, int],
+    step: int,
     evaluators: Sequence[Evaluator],
+    params: Callable[[], PyTree],
 ) -> None:
-    """Real images beside samples, in pictures and spectra; samples above what they may copy."""
+    """Real images beside samples, in pictures and spectra; samples above what they may copy.
+
+    Where copies are looked for, and the pictures are not there yet.
+    """
     finders = [each for each in evaluators if isinstance(each, MemorisationEvaluator)]
-    if not finders:
+    path = lambda kind: workdir / "samples" / f"{kind}_{step:08d}.png"
+    kinds = [f"nearest_training_images_by_{each.extractor.name}" for each in finders]
+    drawn = ("real_beside_generated", "power_spectrum", *kinds)
+    if not finders or all(path(kind).exists() for kind in drawn):
         return
     from genjax.report.curves import power_curves  # Matplotlib
 
-    model, key = experiment.model, rng.key(0, "evaluate")
-    real = _first_batch(experiment, split, IN_SPECTRUM)
+    model, key, source = experiment.model, rng.key(0, "evaluate"), experiment.sources[split]
+    real = to_float(read(source, shuffled(len(source))[:IN_SPECTRUM]))
     labels = real["label"] if model.num_classes else None
-    for step in dict.fromkeys(steps.values()):
-        path = lambda kind, step=step: workdir / "samples" / f"{kind}_{step:08d}.png"
-        kinds = [f"nearest_training_images_by_{each.extractor.name}" for each in finders]
-        if all(path(kind).exists() for kind in ("real_beside_generated", "spectrum", *kinds)):
-            continue
-        params = _inference_params(experiment, checkpoints.restore(step, experiment.state_shape))
-        samples = np.concatenate(list(draw(model, params, key, len(real["image"]), labels)))
-        halves = [grids.grid(images[: GRID // 2], 8) for images in (real["image"], samples)]
-        seam = np.full((len(halves[0]), 16, halves[0].shape[-1]), grids.BACKGROUND, np.uint8)
-        beside = np.concatenate([halves[0], seam, halves[1]], axis=1)
-        grids.save_png(beside, path("real_beside_generated"))
-        powers = [np.asarray(radial_power(images)).mean(0) for images in (real["image"], samples)]
-        grids.save_png(power_curves(*powers), path("spectrum"))
-        for each, kind in zip(finders, kinds, strict=True):
-            grids.save_png(grids.pairs(*each.closest(model, params, key, 16), 8), path(kind))
+    samples = np.concatenate(list(draw(model, params(), key, len(real["image"]), labels)))
+    halves = [grids.grid(images[: GRID // 2], 8) for images in (real["image"], samples)]
+    seam = np.full((len(halves[0]), 16, halves[0].shape[-1]), grids.BACKGROUND, np.uint8)
+    grids.save_png(np.concatenate([halves[0], seam, halves[1]], axis=1), path(drawn[0]))
+    powers = [
+        np.asarray(radial_power(jnp.asarray(images))).mean(0) for images in (real["image"], samples)
+    ]
+    grids.save_png(power_curves(*powers), path(drawn[1]))
+    for each, kind in zip(finders, kinds, strict=True):
+        grids.save_png(grids.pairs(*each.closest(model, params(), key, 16), 8), path(kind))
 
 
 def _asked_steps(checkpoints: Checkpoints, workdir: pathlib.Path, asked: str) -> dict[str, int]:
     """The checkpoints that `asked` names: their steps by the names that rows call them."""
     named, kept = _steps(checkpoints, workdir), checkpoints.all_steps()
-    steps = {}
+    steps = {} if _names(asked) else named
     for name in _names(asked):
         if name == "all":
             steps |= named | {str(step): step for step in kept if step not in named.values()}
         elif name.isdecimal() and int(name) in kept:
-            steps[name] = int(name)
+            steps[str(int(name))] = int(name)
         else:
             known = [*named, "all", *map(str, kept)]
             steps[name] = choose("--checkpoint", name, {**dict.fromkeys(known), **named})
@@ -378,9 +390,9 @@ def _rows_of(
         if steps.get(row.get("checkpoint")) == row.get("step")
         and all(row.get(name) == value for name, value in wanted.items())
     ]
-    found = {(row["metric"], row["checkpoint"]) for row in rows}
-    complete = found >= set(itertools.product(experiment.metrics(), steps))
-    return rows if complete else []
+    newest = {(row["metric"], row["checkpoint"]): row for row in rows}
+    complete = newest.keys() >= set(itertools.product(experiment.metrics(), steps))
+    return list(newest.values()) if complete else []
 
 
 def _report(workdir: pathlib.Path, rows: Sequence[Mapping[str, Any]], split: str) -> None:
@@ -423,7 +435,8 @@ def _progress() -> rich.progress.Progress:
 
 def _measured_by(row: Mapping[str, Any]) -> tuple[str, str, str]:
     """How many real images and generated ones, and the extractor, resize rule and settings."""
-    by = [*(row[name] for name in ("extractor", "resize") if row[name] != "none"), row["settings"]]
+    by = [*(row[name] for name in ("extractor", "resize") if row[name] != "none")]
+    by.append(row.get("settings", ""))  # older rows have none
     counts = (f"{row[name]:,}" if row[name] else "" for name in ("n_real", "n_fake"))
     return *counts, ", ".join(filter(None, by))
 
@@ -432,7 +445,7 @@ def _mean_and_deviation(values: Sequence[float]) -> str:
     if not values:
         return ""
     deviation = f" ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else ""
-    return f"{np.mean(values):.4f}{deviation}"
+    return f"{compact(np.mean(values))}{deviation}"
 
 
 def _judge(experiment: Experiment, workdir: pathlib.Path) -> ClassifierExtractor | None:
@@ -469,6 +482,8 @@ def compare(
 ) -> None:
     """Scores the images, or features, `fake` beside `real`: folders, .npy or .npz files."""
     if out:
+        if out.is_dir():
+            raise UserError(f"--out: {out} is a folder; name a file, as {out / 'rows.jsonl'}")
         check_writable("--out", out.parent)
     sets = {"real": open_set(real), "fake": open_set(fake)}
     check_pair(*sets.values())
@@ -485,11 +500,16 @@ def compare(
     seen_through = (
         choose("--extractor", extractor or default, make)() if images else GivenFeatures()
     )
-    given = [*(["power"] * images), *(["classes"] * bool(seen_through.num_classes))]
-    possible = comparison.choose_from(comparison.THOROUGH, given)
+    few = not isinstance(seen_through, PixelExtractor | GivenFeatures) or (
+        math.prod(sets["real"].shape) <= comparison.MOST_FEATURES
+    )
+    given = {"power": images, "classes": seen_through.num_classes, "moments": few}
+    given = [name for name, there in given.items() if there]
+    smallest = min(map(len, sets.values()))
+    possible = comparison.choose_from(comparison.THOROUGH, given, math.inf)
     for name in _names(metrics):
         choose("--metrics", name, dict.fromkeys(n for each in possible for n in each.names))
-    comparisons = comparison.choose_from(possible, given, _names(metrics))
+    comparisons = comparison.choose_from(possible, given, smallest, _names(metrics))
     planned = comparison.planned(comparisons, seen_through, *map(len, sets.values()))
     with _progress() as progress:
         seen = [
@@ -515,7 +535,8 @@ def _classifier_of(workdir: str, image_shape: tuple[int, ...]) -> ClassifierExtr
     """The classifier of a run folder, for images of this shape."""
     if not workdir:
         raise UserError("--classifier: is missing; name the run folder of a classifier")
-    experiment, params, _ = _restore(pathlib.Path(workdir), LabelReader, "compare")
+    with errors_within("--classifier"):
+        experiment, params, _ = _restore(pathlib.Path(workdir), LabelReader, "compare")
     wanted = experiment.sources["train"].image_shape
     if wanted != image_shape:
         raise UserError(f"--classifier: {workdir} reads images of {wanted}, not of {image_shape}")

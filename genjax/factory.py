@@ -289,23 +289,19 @@ class Experiment:
           UserError: nothing measures one of `metrics` of this model.
         """
         when = ("train", "evaluate", "ask") if metrics else ("train", "evaluate")
-        found = self._evaluators(split, extractors, when, thorough=True, **settings)
+        settings = {"thorough": True, "metrics": tuple(metrics), **settings}
+        found = self._evaluators(split, extractors, when, **settings)
         if not metrics:
             return found
         names = [{base_name(score.metric) for score in make.planned(self.model)} for make in found]
-        known = set().union(*names)
-        for metric in metrics:
-            if metric not in known:
-                raise UserError(
-                    f"--metrics: {metric!r} is not measured of a {type(self.model).__name__} model "
-                    f"on this data set{did_you_mean(metric, known)}"
-                )
-        # Of samples not all is computed, lest there be too few for what nobody asked for.
-        return [
-            dataclasses.replace(make, metrics=tuple(metrics)) if hasattr(make, "metrics") else make
-            for make, given in zip(found, names, strict=True)
-            if given & set(metrics)
-        ]
+        for metric in set(metrics) - set().union(*names):
+            everything = self._evaluators(split, extractors, when, **{**settings, "metrics": ()})
+            known = {base_name(s.metric) for make in everything for s in make.planned(self.model)}
+            raise UserError(
+                f"--metrics: {metric!r} is not measured of a {type(self.model).__name__} model on "
+                f"this data set{did_you_mean(metric, known)}"
+            )
+        return [make for make, given in zip(found, names, strict=True) if given & set(metrics)]
 
     def _evaluators(
         self, split: str, extractors: Sequence[Extractor], when: Collection[str], **settings: Any
@@ -324,15 +320,17 @@ class Experiment:
         for ability, function, then in EVALUATORS:
             if then not in when or not isinstance(self.model, ability):
                 continue
+            if ability is Sampler and not context["num_samples"]:
+                continue
             if "fit" in inspect.signature(function).parameters and not self.judge:
                 continue
             if "extractor" in inspect.signature(function).parameters:
-                # Copies show in pixels, whatever else one looks at.
-                pixels = PixelExtractor() if function is MemorisationEvaluator else None
-                through = {each.name: each for each in (pixels, *extractors) if each}
-                evaluators += [
-                    make(function, extractor=each, **context) for each in through.values()
-                ]
+                through = list(extractors)
+                if function is MemorisationEvaluator:
+                    # All training images go through it; Inception would take hours.
+                    judges = [each for each in extractors if isinstance(each, ClassifierExtractor)]
+                    through = [PixelExtractor(), *judges]
+                evaluators += [make(function, extractor=each, **context) for each in through]
             else:
                 evaluators.append(make(function, **context))
         return evaluators

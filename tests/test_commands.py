@@ -48,7 +48,8 @@ def assert_same_run(workdir: pathlib.Path, other: pathlib.Path) -> None:
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     assert rows(workdir / "metrics.jsonl") == rows(other / "metrics.jsonl")
     strip = lambda rows: [{k: v for k, v in row.items() if k != "code_version"} for row in rows]
-    assert strip(rows(workdir / "evals.jsonl")) == strip(rows(other / "evals.jsonl"))
+    ours, theirs = (strip(rows(folder / "evals.jsonl")) for folder in (workdir, other))
+    assert ours == theirs[: len(ours)]  # it may have been scored in depth since
 
 
 @pytest.fixture

@@ -233,6 +233,8 @@ def test_a_wrong_request_to_a_run_is_named(capsys, tmp_path, runs):
         f"evaluate {vae} --split=tset": "--split: no such choice 'tset'; did you mean 'test'?",
         f"evaluate {vae} --seed=-1": "--seed: -1",
         f"evaluate {vae} --seeds=0": "--seeds: 0",
+        f"evaluate {vae} --seed={2**32 - 1} --seeds=2": "--seeds: 4294967296",
+        f"evaluate {vae} --metrics=lpips": "--lpips: is missing",
         f"evaluate {vae} --num_samples=1": "--num_samples: 1",
         f"evaluate {vae} --importance_samples=0": "--importance_samples: 0",
         f"evaluate {vae} --checkpoint=first": "--checkpoint: no such choice 'first'",
@@ -273,7 +275,10 @@ def test_two_sets_that_can_not_be_compared_are_named(capsys, tmp_path, runs):
     pictures(tmp_path / "mixed", 3)
     Image.new("RGB", (9, 9)).save(tmp_path / "mixed" / "z.png")
     expected = {
-        f"compare {few} {few}": "at least 6",
+        f"compare {few} {few} --metrics=recall": "at least 6",
+        f"compare {flat} {flat} --out={tmp_path / 'mixed'}": "--out: {} is a folder".format(
+            tmp_path / "mixed"
+        ),
         f"compare {flat} {wide}": "holds 5 features",
         f"compare {flat} {hot}": "row 0 is not finite",
         f"compare {flat} {few}": "images of 28 x 28 x 1",
@@ -281,7 +286,7 @@ def test_two_sets_that_can_not_be_compared_are_named(capsys, tmp_path, runs):
         f"compare {few} {few} --metrics=fid": "--metrics: no such choice 'fid'",
         f"compare {few} {few} --extractor=inception": "--inception: is missing",
         f"compare {few} {few} --extractor=classifier": "--classifier: is missing",
-        f"compare {few} {few} --classifier={runs / 'vae'}": "needs a LabelReader; a VAE",
+        f"compare {few} {few} --classifier={runs / 'vae'}": "--classifier: compare: needs a",
         f"compare {few} {few} --inception={flat}": "has SHA-256",
         f"compare {flat} {flat} --extractor=pixels": "holds features",
         f"compare {flat} {flat} --out={few}/rows.jsonl": "--out: can not write",

@@ -26,6 +26,8 @@ from genjax.metrics.spectrum import radial_power, spectral_distance
 
 NEIGHBOURS = 5
 KID_SUBSETS, KID_SUBSET = 100, 1000
+#: More features than this have no Frechet distance: their covariance alone would take gigabytes.
+MOST_FEATURES = 4096
 SPLITS = 10
 _radial_power = jax.jit(radial_power)
 
@@ -35,7 +37,7 @@ class Seen:
     """What was seen of a set of images; None where no comparison needs it.
 
     Attributes:
-      moments: of the features.
+      moments: of the features; None of those that are too many for a covariance.
       features: all of them.
       predicted: the class that the extractor reads off each image.
       scores: of the classes' probabilities.
@@ -43,7 +45,7 @@ class Seen:
       labels: the images' own, or those that the model was asked for.
     """
 
-    moments: Moments
+    moments: Moments | None = None
     features: Float32[np.ndarray, "num feature"] | None = None
     predicted: Int[np.ndarray, " num"] | None = None
     scores: InceptionScores | None = None
@@ -57,9 +59,11 @@ class Comparison(NamedTuple):
     Attributes:
       names: of the metrics.
       compute: (what was seen of the real images, of the generated ones) -> a value for each name.
-      needs: some of `features`, all of them kept; `power`, of images; `classes` that the extractor
-        reads; `labels` of the real images in those; `asked`, a model that is asked for labels.
+      needs: some of `moments`; `features`, all of them kept; `power`, of images; `classes` that the
+        extractor reads; `labels` of the real images in those; `asked`, a model that is asked for
+        labels.
       of: `both` sets, `real` or `fake`.
+      at_least: how many images each set must have.
       settings: from the two numbers of images.
     """
 
@@ -67,6 +71,7 @@ class Comparison(NamedTuple):
     compute: Callable[[Seen, Seen], Sequence[float]]
     needs: frozenset[str] = frozenset()
     of: str = "both"
+    at_least: int = 1
     settings: Callable[[int, int], str] = lambda num_real, num_fake: ""
 
 
@@ -76,7 +81,7 @@ def _subset(num_real: int, num_fake: int) -> int:
 
 
 def _kid(real: Seen, fake: Seen) -> tuple[float, float]:
-    size = _subset(real.moments.count, fake.moments.count)
+    size = _subset(len(real.features), len(fake.features))
     return kid(real.features, fake.features, num_subsets=KID_SUBSETS, subset_size=size)
 
 
@@ -92,18 +97,17 @@ def _entropy(real: Seen, fake: Seen) -> tuple[float]:
 
 def _within_class(real: Seen, fake: Seen) -> tuple[float]:
     of_class = lambda seen, label: Moments.of(seen.features[seen.labels == label])
-    return (
-        np.mean(
-            [
-                frechet_distance(of_class(real, label), of_class(fake, label))
-                for label in np.unique(real.labels)
-            ]
-        ),
-    )
+    pairs = [(of_class(real, label), of_class(fake, label)) for label in np.unique(real.labels)]
+    # A class of a single image has no covariance.
+    found = [frechet_distance(a, b) for a, b in pairs if min(a.count, b.count) > 1]
+    return (np.mean(found) if found else math.nan,)
 
 
 FRECHET = Comparison(
-    ("frechet_distance",), lambda real, fake: (frechet_distance(real.moments, fake.moments),)
+    ("frechet_distance",),
+    lambda real, fake: (frechet_distance(real.moments, fake.moments),),
+    frozenset({"moments"}),
+    at_least=2,
 )
 ENTROPY = Comparison(("class_entropy",), _entropy, frozenset({"classes"}), "fake")
 CLASSIFIER = Comparison(
@@ -127,6 +131,7 @@ THOROUGH = (
         ("kid", "kid_std"),
         _kid,
         frozenset({"features"}),
+        at_least=2,
         settings=lambda *nums: f"{KID_SUBSETS} subsets of {_subset(*nums)}",
     ),
     Comparison(
@@ -140,6 +145,7 @@ THOROUGH = (
         ("precision", "recall", "density", "coverage"),
         _neighbours,
         frozenset({"features"}),
+        at_least=NEIGHBOURS + 1,
         settings=lambda num_real, num_fake: f"{NEIGHBOURS} neighbours",
     ),
     Comparison(
@@ -169,15 +175,19 @@ def per_class(class_names: Sequence[str]) -> Comparison:
 
 
 def choose_from(
-    comparisons: Iterable[Comparison], given: Collection[str], metrics: Collection[str] = ()
+    comparisons: Iterable[Comparison],
+    given: Collection[str],
+    smallest: int,
+    metrics: Collection[str] = (),
 ) -> tuple[Comparison, ...]:
-    """Those that need but `features` and what is `given`; of them what gives one of `metrics`."""
-    return tuple(
-        comparison
-        for comparison in comparisons
-        if comparison.needs <= {"features", *given}
-        and (not metrics or {base_name(name) for name in comparison.names} & set(metrics))
-    )
+    """Those that need but `features` and what is `given`, of sets of `smallest` images at least.
+
+    Where `metrics` are asked for, those that give one of them, however few the images.
+    """
+    possible = (each for each in comparisons if each.needs <= {"features", *given})
+    if not metrics:
+        return tuple(each for each in possible if smallest >= each.at_least)
+    return tuple(each for each in possible if set(map(base_name, each.names)) & set(metrics))
 
 
 def base_name(metric: str) -> str:
@@ -228,8 +238,9 @@ def see(
     moments, kept, predicted, scores, power = None, [], [], None, 0.0
     for images in batches:
         features, logits = extractor(images)
-        here = Moments.of(features)
-        moments = here if moments is None else moments.merge(here)
+        if "moments" in needs:
+            here = Moments.of(features)
+            moments = here if moments is None else moments.merge(here)
         if "features" in needs:
             kept.append(features)
         if "power" in needs:
@@ -252,8 +263,13 @@ def see(
 def compare(comparisons: Iterable[Comparison], real: Seen, fake: Seen) -> dict[str, float]:
     """The value of each planned score."""
     values: dict[str, float] = {}
+    # Of a model that has diverged nothing can be said, and the rest is worth saying.
+    lost = fake.features is not None and not np.isfinite(fake.features).all()
     for comparison in comparisons:
-        found = map(float, comparison.compute(real, fake))
+        if lost and "features" in comparison.needs:
+            found = [math.nan] * len(comparison.names)
+        else:
+            found = map(float, comparison.compute(real, fake))
         values |= zip(comparison.names, found, strict=True)
     return values
 

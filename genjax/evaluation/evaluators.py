@@ -24,6 +24,7 @@ from genjax.metrics.latents import active_units
 from genjax.metrics.mean import MaskedMean
 from genjax.metrics.reconstruction import MS_SSIM_SIDE, WINDOW, mae, ms_ssim, mse, psnr, ssim
 from genjax.models.base import LabelReader, LikelihoodModel, Reconstructor
+from genjax.nn.lpips import MIN_SIDE
 from genjax.types import Batch, PRNGKey, PyTree
 
 DISTANCES = {"mse": mse, "mae": mae, "psnr": psnr, "ssim": ssim}
@@ -65,6 +66,8 @@ class ReconstructionEvaluator:
             raise UserError(
                 f"data.image_size: {side} is smaller than the window of SSIM; at least {WINDOW}"
             )
+        if self.lpips and side < MIN_SIDE:
+            raise UserError(f"--lpips: images of {side} pixels are too small; at least {MIN_SIDE}")
 
     def planned(self, model: Any) -> list[Score]:
         """A score for each distance that images of this size have."""

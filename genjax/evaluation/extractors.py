@@ -21,6 +21,9 @@ from genjax.nn.lpips import LPIPS, lpips_params
 from genjax.nn.resize import RESIZES
 from genjax.types import PyTree
 
+#: How many images Inception takes at once: each needs 15 MB.
+INCEPTION_BATCH = 32
+
 
 class Extractor(Protocol):
     """Turns images into features.
@@ -129,8 +132,14 @@ class InceptionExtractor:
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images [batch, h, w, 1 or 3] in [0, 1] to (features [batch, 2048], logits)."""
-        features, logits = _inception(self.resize)(self.params, images)
-        return np.asarray(features), np.asarray(logits)
+        run, parts = _inception(self.resize), []
+        for start in range(0, len(images), INCEPTION_BATCH):
+            part = np.asarray(images[start : start + INCEPTION_BATCH])
+            padding = [(0, INCEPTION_BATCH - len(part))] + [(0, 0)] * 3
+            outputs = run(self.params, np.pad(part, padding))  # one shape, to compile once
+            parts.append([np.asarray(output)[: len(part)] for output in outputs])
+        features, logits = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return features, logits
 
 
 def load_inception(path: str, resize: str = "tf1_bilinear") -> InceptionExtractor:

@@ -1,5 +1,6 @@
 """Images or features that stand by themselves: a folder of pictures, a .npy or .npz file."""
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Iterator
@@ -74,8 +75,8 @@ class ImageSet:
             raise UserError(f"{self.path}: row {start + finite.argmin()} is not finite")
         if self.is_images and (rows.min() < 0 or rows.max() > 1):
             raise UserError(
-                f"{self.path}: images of floats lie in [0, 1], and these reach from "
-                f"{rows.min():g} to {rows.max():g}; store them so, or as uint8"
+                f"{self.path}: images lie in [0, 1] where they are not uint8; these reach from "
+                f"{rows.min():g} to {rows.max():g}"
             )
         return rows
 
@@ -87,11 +88,14 @@ def open_set(path: pathlib.Path) -> ImageSet:
       UserError: nothing there, or nothing that can be read as images or features.
     """
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        found = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        hidden = lambda file: any(part.startswith(".") for part in file.relative_to(path).parts)
+        # `sample` lays an overview beside the samples.
+        files = sorted(file for file in found if not hidden(file) and file.name != "grid.png")
         if not files:
             raise UserError(f"{path}: holds no pictures; they end in {', '.join(SUFFIXES)}")
         first = _open(files[0])
-        channels = 1 if first.mode in ("1", "L", "I;16") else 3
+        channels = 1 if all(_mode(file) in ("1", "L", "I;16") for file in files) else 3
         return ImageSet(path, (first.height, first.width, channels), files)
     array = _load(path)
     is_number = array.dtype.kind in "fiu"
@@ -130,6 +134,13 @@ def _load(path: pathlib.Path) -> np.ndarray:
         raise
     except Exception as error:  # NumPy raises whatever it stumbles over
         raise UserError(f"{path}: can not be read: {error}") from error
+
+
+def _mode(file: pathlib.Path) -> str:
+    """Pillow's, from the file's header; empty where it is none."""
+    with contextlib.suppress(Exception), Image.open(file) as picture:  # decoders raise anything
+        return picture.mode
+    return ""
 
 
 def _open(file: pathlib.Path) -> Image.Image:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Protocol
@@ -54,11 +55,10 @@ class Evaluator(Protocol):
         """The value of each planned score, by metric."""
 
 
-#: Two rows that agree in all of these are one measurement.
+#: Two rows that agree in all of these are one measurement, whatever the checkpoint is called.
 IDENTITY = (
     "metric",
     "split",
-    "checkpoint",
     "step",
     "seed",
     "n_real",
@@ -102,11 +102,12 @@ def identity(row: Mapping[str, Any]) -> tuple:
 
 
 def append_rows(path: pathlib.Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Appends those rows that are not there yet."""
-    known = {identity(row) for row in read_rows(path)}
-    new = [row for row in rows if identity(row) not in known]
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    with path.open("a", encoding="utf-8") as file:
-        if not text.endswith("\n") and text:  # a process was killed while it wrote
-            file.write("\n")
-        file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in map(_jsonable, new))
+    """Appends the rows; makes the folder if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # a process was killed while it wrote
+                file.write(b"\n")
+        for row in map(_jsonable, rows):
+            file.write(json.dumps(row, allow_nan=False).encode() + b"\n")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import ClassVar
 
@@ -10,15 +11,21 @@ import numpy as np
 from genjax import rng
 from genjax.data.base import InMemory, Source
 from genjax.data.readers import evaluation_batches
+from genjax.data.reading import read
 from genjax.evaluation import comparison
 from genjax.evaluation.comparison import Comparison, Seen, see
 from genjax.evaluation.evaluators import accuracy_of, float_batches
-from genjax.evaluation.extractors import ClassifierExtractor, Extractor
+from genjax.evaluation.extractors import ClassifierExtractor, Extractor, PixelExtractor
 from genjax.evaluation.rows import Score
 from genjax.evaluation.sampling import balanced_labels, draw
 from genjax.metrics.neighbours import nearest
 from genjax.models.base import Sampler
 from genjax.types import PRNGKey, PyTree
+
+#: Values of training images' features that are held at once: 1 GB of them.
+MOST_VALUES = 2**28
+#: Samples among which the ones most like copies are sought, to be looked at.
+MOST_SEEN = 1000
 
 
 def real_images(source: Source, batch_size: int) -> Iterator[np.ndarray]:
@@ -33,6 +40,25 @@ def labels_of(source: Source, batch_size: int) -> np.ndarray | None:
         return None
     batches = evaluation_batches(source, min(batch_size, len(source)))
     return np.concatenate([batch["label"][batch["mask"] == 1] for batch in batches])
+
+
+def in_8_bits(images: np.ndarray) -> np.ndarray:
+    """The images as a file would hold them; real ones are so."""
+    return np.round(255 * images) / np.float32(255)
+
+
+def alike(labels: np.ndarray, num: int) -> np.ndarray:
+    """`num` labels with the classes in the same shares as in `labels`, shuffled: int32 [num].
+
+    Other shares would show in the Frechet distance, and an order in the Inception score's splits.
+    """
+    spread = np.sort(labels)[np.arange(num) * len(labels) // num]
+    return spread[shuffled(num)]
+
+
+def shuffled(num: int) -> np.ndarray:
+    """The numbers from 0 to num - 1 in an order that is the same every time."""
+    return np.argsort(np.random.Philox(key=0).random_raw(num), kind="stable")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,14 +85,11 @@ class SampleEvaluator:
         return comparison.planned(comparisons, self.extractor, num_real, num_fake)
 
     def __call__(self, model: Sampler, params: PyTree, key: PRNGKey) -> dict[str, float]:
-        """Latents are drawn by `key`; a conditional model is asked for the real images' labels.
-
-        Other shares of the classes than the real ones would show in the Frechet distance.
-        """
+        """Latents are drawn by `key`; a conditional model is asked for labels as the real ones."""
         comparisons, num = self._comparisons(model.num_classes > 0), self.num_samples
-        labels = np.resize(self._real.labels, num) if model.num_classes else None
+        labels = alike(self._real.labels, num) if model.num_classes else None
         batches = draw(model, params, rng.stream(key, "samples"), num, labels, self.batch_size)
-        fake = see(batches, self.extractor, num, comparisons, labels)
+        fake = see(map(in_8_bits, batches), self.extractor, num, comparisons, labels)
         return comparison.compare(comparisons, self._real, fake)
 
     @functools.cached_property
@@ -81,20 +104,24 @@ class SampleEvaluator:
         if self.thorough:
             found = (*comparison.THOROUGH, comparison.per_class(self.source.class_names))
         reads_labels = isinstance(self.extractor, ClassifierExtractor) and self.source.class_names
+        few = math.prod(self.source.image_shape) <= comparison.MOST_FEATURES
         given = {
             "power": True,
+            "moments": few or not isinstance(self.extractor, PixelExtractor),
             "classes": self.extractor.num_classes,
             "labels": reads_labels,
             "asked": asked,
         }
         given = {name for name, there in given.items() if there}
-        return comparison.choose_from(found, given, self.metrics)
+        smallest = min(len(self.source), self.num_samples)
+        return comparison.choose_from(found, given, smallest, self.metrics)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MemorisationEvaluator:
     """The share of samples that are nearer to a training image than its own neighbour is.
 
+    At most `MOST_VALUES` features are held; of a larger set every n-th training image counts.
     A sample counts as a copy if it lies nearer to the training image next to it than any other
     training image does (1 - authenticity; Alaa et al. 2022, eq. 6). Some new images from the very
     distribution of the training images do, too: the share of those of `source` stands beside it.
@@ -111,54 +138,71 @@ class MemorisationEvaluator:
     def planned(self, model: Sampler) -> list[Score]:
         """The share of samples, and of real images that the model has not seen."""
         del model
-        num = len(self.train)
-        seen_by = comparison.seen_by(self.extractor)
-        return [
-            Score(metric="copies", n_real=num, n_fake=self.num_samples, **seen_by),
-            Score(metric="copies_of_real", n_real=num + len(self.source), **seen_by),
-        ]
+        num, all_of_them = len(self._rows), len(self.train)
+        settings = "" if num == all_of_them else f"{num:,} of {all_of_them:,} training images"
+        score = functools.partial(Score, settings=settings, **comparison.seen_by(self.extractor))
+        scores = [score(metric="copies", n_real=num, n_fake=self.num_samples)]
+        if self.source is not self.train:  # where each image would find itself
+            scores.append(score(metric="copies_of_real", n_real=num + len(self.source)))
+        return scores
 
     def __call__(self, model: Sampler, params: PyTree, key: PRNGKey) -> dict[str, float]:
         """Latents are drawn by `key`; a conditional model is asked for every class in turn."""
-        _, features = self._samples(model, params, key)
-        return {
-            "copies": float((self._nearness(features)[0] < 1).mean()),
-            "copies_of_real": self._of_real,
-        }
+        _, features = self._samples(model, params, key, self.num_samples)
+        values = {"copies": math.nan}  # of a model that has diverged
+        if np.isfinite(features).all():
+            values["copies"] = float((self._nearness(features)[0] < 1).mean())
+        if self.source is not self.train:
+            values["copies_of_real"] = self._of_real
+        return values
 
     def closest(
         self, model: Sampler, params: PyTree, key: PRNGKey, num: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The `num` samples that are most like copies, and the training image next to each."""
-        images, features = self._samples(model, params, key)
+        """The `num` samples that are most like copies, and the training image next to each.
+
+        Of the first thousand samples, or as many as there are.
+        """
+        images, features = self._samples(model, params, key, min(self.num_samples, MOST_SEEN))
+        if not np.isfinite(features).all():
+            return images[:num], np.zeros_like(images[:num])
         nearness, index = self._nearness(features)
         first = np.argsort(nearness, kind="stable")[:num]
-        neighbours = [self.train[int(row)]["image"] for row in index[first]]
+        neighbours = [self.train[int(row)]["image"] for row in self._rows[index[first]]]
         return images[first], np.stack(neighbours).astype(np.float32) / 255
 
-    def _samples(self, model: Sampler, params: PyTree, key: PRNGKey):
-        labels = balanced_labels(self.num_samples, model.num_classes)
-        batches = list(
-            draw(
-                model, params, rng.stream(key, "samples"), self.num_samples, labels, self.batch_size
-            )
-        )
-        return np.concatenate(batches), np.concatenate([self.extractor(b)[0] for b in batches])
+    def _samples(self, model: Sampler, params: PyTree, key: PRNGKey, num: int):
+        """(the first of `num` samples, at most MOST_SEEN; the features of all)."""
+        labels = balanced_labels(num, model.num_classes)
+        batches = draw(model, params, rng.stream(key, "samples"), num, labels, self.batch_size)
+        images, features = [], []
+        for batch in map(in_8_bits, batches):
+            images += list(batch[: max(MOST_SEEN - len(images), 0)])
+            features.append(self.extractor(batch)[0])
+        return np.stack(images), np.concatenate(features)
 
     def _nearness(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(distance to the nearest training image / that one's to its own, which one)."""
         train, radii = self._train
         distances, index = nearest(features, train)
         with np.errstate(divide="ignore", invalid="ignore"):
-            # A training image that is there twice has radius 0, and nothing can be nearer.
-            ratio = np.where(radii[index] > 0, distances / radii[index], np.inf)
-        return ratio, index
+            ratio = distances / radii[index]
+        # A training image that is there twice has radius 0: only the very image is a copy.
+        return np.where(distances == 0, 0, ratio), index
 
     @functools.cached_property
     def _train(self) -> tuple[np.ndarray, np.ndarray]:
         """(features of the training images, each one's distance to the nearest other)."""
-        features = self._features(self.train)
+        examples = read(self.train, self._rows)
+        train = InMemory(examples["image"], examples.get("label"), self.train.class_names)
+        features = self._features(train)
         return features, nearest(features, features, exclude_self=True)[0]
+
+    @functools.cached_property
+    def _rows(self) -> np.ndarray:
+        """The training images that count."""
+        size = math.prod(self.train.image_shape)
+        return np.arange(0, len(self.train), -(-len(self.train) * size // MOST_VALUES))
 
     @functools.cached_property
     def _of_real(self) -> float:

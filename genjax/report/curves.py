@@ -43,7 +43,9 @@ def curves_svg(
     for step, here in names.items():
         axes.axvline(step, color=_INK, linewidth=0.8, linestyle=(0, (2, 2)))
         top = axes.get_xaxis_transform()
-        axes.text(step, 1.01, ", ".join(here), color=_INK, size=8, ha="right", transform=top)
+        first = min(min(curve) for curve, _ in curves)
+        side = "left" if step == first else "right"
+        axes.text(step, 1.01, ", ".join(here), color=_INK, size=8, ha=side, transform=top)
     for curve, color in curves:
         steps = np.array(list(curve), np.float64)
         values = np.array(list(curve.values()), np.float64)
@@ -64,10 +66,14 @@ def curves_svg(
 def named_bars_svg(values: Mapping[str, float], color: int) -> Markup:
     """Draws one bar a share in [0, 1], in the order given, each with its name and number."""
     figure, axes = _chart(width=6.4, height=0.6 + 0.22 * len(values))
-    names, shares = list(values), np.nan_to_num(np.array(list(values.values()), np.float64))
-    axes.barh(names, shares, height=0.72, color=_SERIES[color])
-    for row, share in enumerate(shares):
-        axes.text(share + 0.01, row, f"{share:.3f}", va="center", size=8.5, color=_INK)
+    names = [name.replace("$", r"\$") for name in values]  # no formulas
+    shares = np.array(list(values.values()), np.float64)
+    lengths = np.nan_to_num(shares)
+    axes.barh(np.arange(len(names)), lengths, height=0.72, color=_SERIES[color])
+    axes.set_yticks(np.arange(len(names)), names)
+    for row, (length, share) in enumerate(zip(lengths, shares, strict=True)):
+        text = f"{share:.3f}" if math.isfinite(share) else "none asked for"
+        axes.text(length + 0.01, row, text, va="center", size=8.5, color=_INK)
     axes.set_xlim(0, 1.1)
     axes.invert_yaxis()
     axes.grid(visible=False)

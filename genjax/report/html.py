@@ -48,7 +48,7 @@ def write_report(workdir: str | os.PathLike) -> Path:
     environment.filters.update(compact=compact, count=count)
     template = resources.files("genjax.report").joinpath("report.html").read_text("utf-8")
     # What was measured while training and what was measured later are two lines of one chart.
-    charts = _charts({**run.scalars, **over_checkpoints(run.evals)}, marked_steps(run.evals))
+    charts = _charts({**over_checkpoints(run.evals), **run.scalars}, marked_steps(run.evals))
     page = environment.from_string(template).render(
         run=run,
         name=run.config.get("name") or Path(workdir).resolve().name,

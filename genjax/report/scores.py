@@ -62,20 +62,35 @@ def label_accuracies(rows: list[Row]) -> dict[str, Any] | None:
 
 
 def over_checkpoints(rows: list[Row]) -> dict[str, Series]:
-    """The mean over seeds of each metric at each step, as `test/kid`; where there are two steps."""
-    values: dict[str, dict[int, list[float]]] = {}
+    """The mean over seeds of each metric at each step, as `test/kid`; where it differs by step.
+
+    Of rows that were measured in several ways the newest way counts.
+    """
+    rows = [row for row in rows if row["metric"] == base_name(row["metric"]) and row.get("step")]
+    ways: dict[str, list] = {_curve_name(row): _way(row) for row in rows}
+    values: dict[str, dict[int, dict[Any, float]]] = {}
     for row in rows:
-        if row["metric"] == base_name(row["metric"]) and row.get("step"):
-            extractor = row.get("extractor") or "none"
-            of = "" if extractor in ("none", "classifier") else f" ({extractor})"
-            name = f"{row.get('split') or 'test'}/{row['metric']}{of}"
-            steps = values.setdefault(name, {}).setdefault(row["step"], [])
-            steps.append(number(row.get("value")))
-    return {
-        name: {step: float(np.mean(steps[step])) for step in sorted(steps)}
+        if _way(row) == ways[_curve_name(row)]:
+            seeds = values.setdefault(_curve_name(row), {}).setdefault(row["step"], {})
+            seeds[row.get("seed")] = number(row.get("value"))
+    curves = {
+        name: {step: float(np.mean(list(steps[step].values()))) for step in sorted(steps)}
         for name, steps in values.items()
-        if len(steps) > 1
     }
+    return {name: curve for name, curve in curves.items() if len(set(curve.values())) > 1}
+
+
+def _curve_name(row: Row) -> str:
+    through = [row.get(name) or "none" for name in ("extractor", "resize")]
+    through = [name for name in through if name not in ("none", "classifier")]
+    of = f" ({', '.join(through)})" if through else ""
+    return f"{row.get('split') or 'test'}/{row['metric']}{of}"
+
+
+def _way(row: Row) -> list:
+    """All that says how a number was measured but for when and by which draws."""
+    apart = ("value", "seed", "step", "checkpoint")
+    return sorted((key, str(value)) for key, value in row.items() if key not in apart)
 
 
 def marked_steps(rows: list[Row]) -> dict[str, int]:

@@ -10,6 +10,7 @@ import pytest
 
 from genjax.data.base import InMemory
 from genjax.errors import UserError
+from genjax.evaluation import samples
 from genjax.evaluation.evaluators import (
     AccuracyEvaluator,
     BoundEvaluator,
@@ -115,9 +116,11 @@ def test_a_learned_distance_stands_beside_the_others_with_its_weights():
         def __call__(self, images, others):
             return jnp.abs(images - others).max((1, 2, 3))
 
-    evaluate = ReconstructionEvaluator(source(), 4, Largest())
+    evaluate = ReconstructionEvaluator(source(side=31), 4, Largest())
     assert evaluate(Fake(offset=0.1), {}, KEY)["lpips"] == pytest.approx(0.1, rel=1e-4)
     assert evaluate.planned(Fake())[-1].extractor_sha256 == "abc"
+    with pytest.raises(UserError, match="--lpips: images of 30 pixels"):
+        ReconstructionEvaluator(source(side=30), 4, Largest())
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 10, 64])
@@ -221,10 +224,14 @@ def test_the_judge_is_judged_on_the_real_images_alone():
 
 
 def test_what_was_not_asked_for_is_not_computed():
-    """Two samples are too few for the metrics of neighbours, which would say so."""
+    """Two samples are too few for the metrics of neighbours: left out, or refused if asked for."""
     real = two_pictures()
     ask = lambda *metrics: SampleEvaluator(real, extractor(), 2, 4, True, metrics)
     assert tuple(ask("class_entropy")(Memory(real), {}, KEY)) == ("class_entropy",)
+    left = ask()(Memory(real), {}, KEY)
+    assert "density" not in left
+    assert left["frechet_distance"] >= 0
+    assert math.isnan(left["within_class_frechet"])
     with pytest.raises(UserError, match="at least 6"):
         ask("density")(Memory(real), {}, KEY)
 
@@ -244,11 +251,48 @@ def test_copies_are_what_lies_nearer_than_a_training_image_to_its_own_neighbour(
     np.testing.assert_allclose(255 * theirs[:, 0, 0, 0], [10, 10, 90], rtol=1e-6)
 
 
-def test_a_training_image_that_is_there_twice_makes_no_copies():
+def test_of_a_training_image_that_is_there_twice_only_the_very_image_is_a_copy():
     """Nothing is nearer to it than its twin at distance 0."""
-    twins = two_pictures()
-    found = MemorisationEvaluator(twins, twins, PixelExtractor(), 4, 4)(Memory(twins), {}, KEY)
-    assert found == {"copies": 0.0, "copies_of_real": 0.0}
+    twins, others = two_pictures(), source(side=SIDE)
+    found = MemorisationEvaluator(others, twins, PixelExtractor(), 4, 4)(Memory(twins), {}, KEY)
+    assert found["copies"] == 1.0
+    # Of ten others the first two are the twins' images.
+    assert found["copies_of_real"] == 0.2
+
+
+def test_training_images_are_no_new_images_to_compare_with():
+    train = source()
+    evaluate = MemorisationEvaluator(train, train, PixelExtractor(), 4, 4)
+    assert evaluate(Memory(two_pictures()), {}, KEY).keys() == {"copies"}
+
+
+def test_a_large_training_set_counts_in_part_and_says_so(monkeypatch):
+    monkeypatch.setattr(samples, "MOST_VALUES", 4 * SIDE * SIDE)
+    evaluate = MemorisationEvaluator(source(4), source(), PixelExtractor(), 4, 4)
+    planned = evaluate.planned(Memory(source()))
+    assert planned[0].settings == "4 of 10 training images"  # every third
+    assert planned[0].n_real == 4
+
+
+def test_a_model_that_has_diverged_has_no_numbers_but_those_of_real_images():
+    broken = two_pictures()
+    nan = InMemory(np.full((2, SIDE, SIDE, 1), np.nan), np.arange(2, dtype=np.int32), ("a", "b"))
+    found = SampleEvaluator(broken, extractor(), NUM, 4, True)(Memory(nan), {}, KEY)
+    assert all(math.isnan(found[name]) for name in ("frechet_distance", "kid", "density"))
+    assert found["classifier_accuracy"] == 1.0
+    evaluate = MemorisationEvaluator(source(), broken, PixelExtractor(), 4, 4)
+    assert math.isnan(evaluate(Memory(nan), {}, KEY)["copies"])
+
+
+@pytest.mark.parametrize("num", [3, 10, 25, 1000])
+def test_labels_asked_for_have_the_shares_of_the_real_ones_in_no_order(num):
+    labels = np.repeat(np.arange(4, dtype=np.int32), [10, 20, 30, 40])  # sorted, as of folders
+    for given in (labels, labels[::-1], np.tile(np.arange(10, dtype=np.int32), 10)):
+        asked = samples.alike(given, num)
+        shares = np.bincount(given) / 100
+        assert np.abs(np.bincount(asked, minlength=len(shares)) - num * shares).max() <= 1
+    halves = samples.alike(labels, 1000).reshape(2, 500)
+    np.testing.assert_allclose((halves == 3).mean(1), 0.4, atol=0.1)
 
 
 def test_a_classifier_is_fitted_to_as_many_generated_images_as_there_are_real_ones():

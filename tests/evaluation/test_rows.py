@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from genjax.evaluation.rows import IDENTITY, append_rows, read_rows
+from genjax.evaluation.rows import IDENTITY, append_rows, identity, read_rows
 
 ROW = {
     "metric": "kl",
@@ -24,18 +24,18 @@ ROW = {
 }
 
 
-def test_a_measurement_is_written_once(tmp_path):
-    path = tmp_path / "evals.jsonl"
+def test_rows_are_appended_and_the_folder_is_made(tmp_path):
+    path = tmp_path / "new" / "evals.jsonl"
     append_rows(path, [ROW])
-    append_rows(path, [ROW, {**ROW, "value": 2.0}])
-    assert read_rows(path) == [ROW]
+    append_rows(path, [{**ROW, "seed": 1}])
+    assert read_rows(path) == [ROW, {**ROW, "seed": 1}]
 
 
-def test_another_measurement_in_any_respect_is_another_row(tmp_path):
-    path = tmp_path / "evals.jsonl"
+def test_another_measurement_in_any_respect_is_another_row():
     others = [{**ROW, name: "other"} for name in IDENTITY]
-    append_rows(path, [ROW, *others])
-    assert read_rows(path) == [ROW, *others]
+    assert len({identity(row) for row in [ROW, *others]}) == 1 + len(IDENTITY)
+    # The same number under another of its checkpoint's names.
+    assert identity({**ROW, "checkpoint": "best", "value": 2.0}) == identity(ROW)
 
 
 def test_a_torn_last_line_is_no_row_and_does_not_swallow_the_next(tmp_path):
