@@ -43,11 +43,11 @@ def scores(workdir: pathlib.Path) -> dict[tuple[str, ...], str]:
         for row in read_rows(workdir / "evals.jsonl")
         if wanted.items() <= row.items() and row["metric"] == base_name(row["metric"])
     ]
-    # Of several steps, and versions of the code, the newest counts.
-    versions = {_line(row): (row["step"], row["code_version"]) for row in rows}
+    # Of what was measured in several ways, by other steps or numbers of images, the newest counts.
+    newest = {_name(row): _way(row) for row in rows}
     values: dict[tuple[str, ...], dict[int, float]] = {}
     for row in rows:
-        if versions[_line(row)] == (row["step"], row["code_version"]):
+        if newest[_name(row)] == _way(row):
             values.setdefault(_line(row), {})[row["seed"]] = float(row["value"])
     return {line: _in_words(list(by_seed.values())) for line, by_seed in values.items()}
 
@@ -60,6 +60,14 @@ def markdown(runs: Mapping[str, Mapping[tuple[str, ...], str]]) -> str:
     for metric, *rest in lines:
         rows.append((metric, *(found.get((metric, *rest), "") for found in runs.values()), *rest))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _name(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return row["metric"], row["extractor"], row["resize"]
+
+
+def _way(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in ("value", "seed")}
 
 
 def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
