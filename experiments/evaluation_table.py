@@ -10,10 +10,9 @@ and standard deviation.
 
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from absl import app, flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -21,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from genjax.evaluation.comparison import base_name  # noqa: E402
 from genjax.evaluation.rows import read_rows  # noqa: E402
+from genjax.report.scores import mean_and_deviation, measured_by  # noqa: E402
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("checkpoint", "last", "Of this name.")
@@ -49,7 +49,7 @@ def scores(workdir: pathlib.Path) -> dict[tuple[str, ...], str]:
     for row in rows:
         if newest[_name(row)] == _way(row):
             values.setdefault(_line(row), {})[row["seed"]] = float(row["value"])
-    return {line: _in_words(list(by_seed.values())) for line, by_seed in values.items()}
+    return {line: mean_and_deviation(list(by_seed.values())) for line, by_seed in values.items()}
 
 
 def markdown(runs: Mapping[str, Mapping[tuple[str, ...], str]]) -> str:
@@ -71,15 +71,7 @@ def _way(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
-    by = [*(row[name] for name in ("extractor", "resize") if row[name] != "none")]
-    by.append(row.get("settings", ""))
-    counts = (f"{row[name]:,}" if row[name] else "" for name in ("n_real", "n_fake"))
-    return row["metric"], row["unit"], *counts, ", ".join(filter(None, by))
-
-
-def _in_words(values: Sequence[float]) -> str:
-    mean = f"{np.mean(values):.4g}"
-    return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.2g}"
+    return row["metric"], row["unit"], *measured_by(row)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ from genjax.evaluation import comparison
 from genjax.evaluation.extractors import (
     ClassifierExtractor,
     Extractor,
-    GivenFeatures,
     PixelExtractor,
     load_inception,
     load_lpips,
@@ -48,7 +47,7 @@ from genjax.models.base import (
     sample_latents,
 )
 from genjax.report import grids
-from genjax.report.values import compact
+from genjax.report.scores import mean_and_deviation, measured_by
 from genjax.run_folder import (
     check_writable,
     claim,
@@ -361,12 +360,7 @@ def _extractors(
     """What `evaluate` looks at samples through, by name."""
     if not isinstance(experiment.model, Sampler):
         return []
-    make = {
-        "classifier": lambda: _judge(experiment, workdir),
-        "pixels": PixelExtractor,
-        "inception": lambda: load_inception(inception),
-        "inception_antialiased": lambda: load_inception(inception, "antialiased"),
-    }
+    make = {"classifier": lambda: _judge(experiment, workdir), **_any_data(inception)}
     default = ["classifier" if experiment.judge else "pixels", *(["inception"] * bool(inception))]
     names = _names(asked) or default
     for name in names:
@@ -414,10 +408,10 @@ def _print_scores(rows: Sequence[Mapping[str, Any]], names: Collection[str], *ti
     lines: dict[tuple, dict[str, list[float]]] = {}
     for row in rows:
         if row["metric"] == comparison.base_name(row["metric"]):
-            line = lines.setdefault((row["metric"], row["unit"], *_measured_by(row)), {})
+            line = lines.setdefault((row["metric"], row["unit"], *measured_by(row)), {})
             line.setdefault(row["checkpoint"], []).append(float(row["value"]))
     for (metric, *rest), values in lines.items():
-        table.add_row(metric, *(_mean_and_deviation(values.get(n, [])) for n in names), *rest)
+        table.add_row(metric, *(mean_and_deviation(values.get(n, [])) for n in names), *rest)
     Console(width=max(CONSOLE.width, WIDTH), highlight=False).print(table)
 
 
@@ -431,21 +425,6 @@ def _progress() -> rich.progress.Progress:
         transient=True,
         disable=not console.is_terminal,
     )
-
-
-def _measured_by(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    """How many real images and generated ones, and the extractor, resize rule and settings."""
-    by = [*(row[name] for name in ("extractor", "resize") if row[name] != "none")]
-    by.append(row.get("settings", ""))  # older rows have none
-    counts = (f"{row[name]:,}" if row[name] else "" for name in ("n_real", "n_fake"))
-    return *counts, ", ".join(filter(None, by))
-
-
-def _mean_and_deviation(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    deviation = f" ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else ""
-    return f"{compact(np.mean(values))}{deviation}"
 
 
 def _judge(experiment: Experiment, workdir: pathlib.Path) -> ClassifierExtractor | None:
@@ -468,6 +447,15 @@ def _last_step(experiment: Experiment, workdir: pathlib.Path) -> int:
         return checkpoints.steps().get("last", 0)
 
 
+def _any_data(inception: str) -> dict[str, Callable[[], Extractor]]:
+    """The extractors that do not belong to a data set, by name."""
+    return {
+        "pixels": PixelExtractor,
+        "inception": lambda: load_inception(inception),
+        "inception_antialiased": lambda: load_inception(inception, "antialiased"),
+    }
+
+
 # --- compare -------------------------------------------------------------------------------------
 
 
@@ -488,21 +476,15 @@ def compare(
     sets = {"real": open_set(real), "fake": open_set(fake)}
     check_pair(*sets.values())
     images = sets["real"].is_images
-    make = {
-        "pixels": PixelExtractor,
-        "inception": lambda: load_inception(inception),
-        "inception_antialiased": lambda: load_inception(inception, "antialiased"),
-        "classifier": lambda: _classifier_of(classifier, sets["real"].shape),
-    }
+    shape = sets["real"].shape
+    make = {"classifier": lambda: _classifier_of(classifier, shape), **_any_data(inception)}
     default = "inception" if inception else "classifier" if classifier else "pixels"
     if not images and (extractor or inception or classifier):
         raise UserError(f"--extractor: {real} holds features, which nothing needs to extract")
     seen_through = (
-        choose("--extractor", extractor or default, make)() if images else GivenFeatures()
+        choose("--extractor", extractor or default, make)() if images else PixelExtractor("given")
     )
-    few = not isinstance(seen_through, PixelExtractor | GivenFeatures) or (
-        math.prod(sets["real"].shape) <= comparison.MOST_FEATURES
-    )
+    few = comparison.few_features(seen_through, shape)
     given = {"power": images, "classes": seen_through.num_classes, "moments": few}
     given = [name for name, there in given.items() if there]
     smallest = min(map(len, sets.values()))

@@ -270,11 +270,9 @@ class Experiment:
         evaluators = self.evaluators("validation", [judge] if judge else [])
         return [score.metric for make in evaluators for score in make.planned(self.model)]
 
-    def evaluators(
-        self, split: str, extractors: Sequence[Extractor], **settings: Any
-    ) -> list[Evaluator]:
+    def evaluators(self, split: str, extractors: Sequence[Extractor]) -> list[Evaluator]:
         """What measures this model on `split` while it trains; samples by each extractor."""
-        return self._evaluators(split, extractors, ("train",), thorough=False, **settings)
+        return self._evaluators(split, extractors, ("train",), thorough=False)
 
     def all_evaluators(
         self,

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Float32, Float64, Int
 
-from genjax.evaluation.extractors import Extractor
+from genjax.evaluation.extractors import Extractor, PixelExtractor
 from genjax.evaluation.rows import Score
 from genjax.metrics.classification import (
     InceptionScores,
@@ -193,6 +193,11 @@ def choose_from(
 def base_name(metric: str) -> str:
     """The metric of which this one is a class's, `label_accuracy` of `label_accuracy[7]`."""
     return metric.partition("[")[0]
+
+
+def few_features(extractor: Extractor, shape: tuple[int, ...]) -> bool:
+    """Whether what the extractor makes of images, or features, of this shape has a covariance."""
+    return not isinstance(extractor, PixelExtractor) or math.prod(shape) <= MOST_FEATURES
 
 
 def seen_by(extractor: Extractor) -> dict[str, str]:

@@ -78,30 +78,21 @@ class ClassifierExtractor:
         return np.asarray(features), np.asarray(logits)
 
 
+@dataclasses.dataclass(frozen=True)
 class PixelExtractor:
-    """The pixels themselves; what it says of photographs means little, of digits something."""
+    """The pixels themselves; what it says of photographs means little, of digits something.
 
-    name = "pixels"
-    sha256 = ""
-    resize = "none"
-    num_classes = 0
+    Under another `name`, features that came as such in place of images.
+    """
+
+    name: str = "pixels"
+    sha256: str = ""
+    resize: str = "none"
+    num_classes: int = 0
 
     def __call__(self, images: np.ndarray) -> tuple[np.ndarray, None]:
         """Images [batch, h, w, c] to (their pixels [batch, h * w * c], None)."""
         return np.asarray(images).reshape(len(images), -1), None
-
-
-class GivenFeatures:
-    """Features that came as such, in place of images."""
-
-    name = "given"
-    sha256 = ""
-    resize = "none"
-    num_classes = 0
-
-    def __call__(self, features: np.ndarray) -> tuple[np.ndarray, None]:
-        """(the features, None)."""
-        return features, None
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from genjax.data.reading import read
 from genjax.evaluation import comparison
 from genjax.evaluation.comparison import Comparison, Seen, see
 from genjax.evaluation.evaluators import accuracy_of, float_batches
-from genjax.evaluation.extractors import ClassifierExtractor, Extractor, PixelExtractor
+from genjax.evaluation.extractors import ClassifierExtractor, Extractor
 from genjax.evaluation.rows import Score
 from genjax.evaluation.sampling import balanced_labels, draw
 from genjax.metrics.neighbours import nearest
@@ -104,10 +104,9 @@ class SampleEvaluator:
         if self.thorough:
             found = (*comparison.THOROUGH, comparison.per_class(self.source.class_names))
         reads_labels = isinstance(self.extractor, ClassifierExtractor) and self.source.class_names
-        few = math.prod(self.source.image_shape) <= comparison.MOST_FEATURES
         given = {
             "power": True,
-            "moments": few or not isinstance(self.extractor, PixelExtractor),
+            "moments": comparison.few_features(self.extractor, self.source.image_shape),
             "classes": self.extractor.num_classes,
             "labels": reads_labels,
             "asked": asked,

@@ -1,5 +1,6 @@
 """The rows of `evals.jsonl` as a table, by class, and over checkpoints."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,22 @@ def label_accuracies(rows: list[Row]) -> dict[str, Any] | None:
         return None
     column = min(found, key=_column_order)
     return {"checkpoint": column[0], "step": column[1], "split": column[2], "of": found[column]}
+
+
+def measured_by(row: Row) -> tuple[str, str, str]:
+    """How many real images and generated ones, and the extractor, resize rule and settings."""
+    by = [row[name] for name in ("extractor", "resize") if row[name] != "none"]
+    by.append(row.get("settings", ""))  # older rows have none
+    counts = (f"{row[name]:,}" if row[name] else "" for name in ("n_real", "n_fake"))
+    return *counts, ", ".join(filter(None, by))
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+    """In words; the standard deviation where there are several values, nothing of none."""
+    if not values:
+        return ""
+    deviation = f" ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else ""
+    return f"{compact(np.mean(values))}{deviation}"
 
 
 def over_checkpoints(rows: list[Row]) -> dict[str, Series]:

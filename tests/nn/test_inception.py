@@ -7,18 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.record_feature_networks import OUT, draw_weights
+from experiments.record_feature_networks import draw_weights
 from genjax.errors import UserError
 from genjax.nn.inception import SIZE, Inception, inception_params
 from genjax.nn.resize import antialiased, tf1_bilinear
 
 outputs = jax.jit(lambda params, images: Inception().apply({"params": params}, images))
-
-
-@pytest.fixture(scope="module")
-def recorded():
-    with np.load(OUT) as file:
-        return dict(file)
 
 
 @pytest.fixture(scope="module")

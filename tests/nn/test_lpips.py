@@ -6,17 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.record_feature_networks import OUT, draw_weights
+from experiments.record_feature_networks import draw_weights
 from genjax.errors import UserError
 from genjax.nn.lpips import LPIPS, MIN_SIDE, lpips_params
 
 distance = jax.jit(lambda params, images, others: LPIPS().apply({"params": params}, images, others))
-
-
-@pytest.fixture(scope="module")
-def recorded():
-    with np.load(OUT) as file:
-        return dict(file)
 
 
 @pytest.fixture(scope="module")
