@@ -7,6 +7,14 @@
   python launch.py sample      --workdir=DIR   draw pictures
   python launch.py reconstruct --workdir=DIR   pictures beside what a VAE makes of them
   python launch.py interpolate --workdir=DIR   pictures on the way between two samples
+
+  with --input=DIR --output=DIR, on your own pictures:
+
+  python launch.py restore     --workdir=DIR   undo noise, holes, blur, haze, darkness, ...
+  python launch.py translate   --workdir=DIR   turn pictures of one kind into another
+  python launch.py enhance     --workdir=DIR   change angle, scale, light, colour, ...
+  python launch.py compose     --workdir=DIR   several pictures into one; attributes of others
+
   python launch.py report      --workdir=DIR   write report.html
 
 Start here:
@@ -19,6 +27,7 @@ Start here:
 goes on from the last checkpoint. A mistake in what you typed ends with one line and exit code 2.
 """
 
+import importlib
 import os
 import pathlib
 import re
@@ -58,6 +67,20 @@ SPLIT = Flag(flags.DEFINE_string, "split", "NAME", "test", "train, validation or
 OUT_FILE = Flag(
     flags.DEFINE_string, "out", "FILE.png", None, "Without it a file in the run folder's samples/."
 )
+INPUT = Flag(flags.DEFINE_string, "input", "DIR", None, "A folder of pictures, or one picture.")
+OUTPUT = Flag(
+    flags.DEFINE_string,
+    "output",
+    "DIR",
+    None,
+    "A folder for the results, which keep the pictures' names, sizes and formats. What is there "
+    "already is skipped.",
+)
+PANEL = Flag(
+    flags.DEFINE_boolean, "panel", "true", False, "Writes before and after side by side, too."
+)
+RESTARTS = Flag(flags.DEFINE_integer, "restarts", "N", 8, "Searches for latents, all at once.")
+STEPS = Flag(flags.DEFINE_integer, "steps", "N", 100, "Steps of each search.")
 METRICS = Flag(
     flags.DEFINE_string, "metrics", "LIST", "", "Names, as frechet_distance,kid. Without it all."
 )
@@ -80,6 +103,8 @@ CACHE = Flag(
 #: `--config=FILE` and `--config.FIELD`, as arguments.
 CONFIG, FIELD = re.compile("--?config="), re.compile(r"--?(?:no)?config\.([\w.]+)")
 MISSING_CONFIG = "--config: is missing; for example --config=configs/vae.py"
+#: Flags that name files and folders.
+PATHS = {"out", "input", "output", "mask", "masks", "before", "after", "plus", "minus"}
 #: What a value should be, by the type of the default.
 TYPES = {int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -90,6 +115,7 @@ class Command(NamedTuple):
     summary: str
     flags: tuple[Flag, ...]
     paths: tuple[str, ...] = ()
+    module: str = "commands"
 
 
 COMMANDS = {
@@ -218,6 +244,13 @@ COMMANDS = {
             Flag(flags.DEFINE_integer, "num", "N", 64, "How many."),
             LABELS,
             SEED,
+            Flag(
+                flags.DEFINE_float,
+                "truncation",
+                "T",
+                0.0,
+                "Keeps latents between -T and T: less variety, fewer failures; 0 draws all.",
+            ),
             OUT_FILE._replace(
                 takes="DIR", help="Without it a folder in the run folder's samples/."
             ),
@@ -239,6 +272,158 @@ COMMANDS = {
             OUT_FILE,
             CACHE,
         ),
+    ),
+    "restore": Command(
+        "Restore pictures: by a model that was trained to (configs/restore_l1.py), or by any VAE or "
+        "GAN as a prior, which has to be told what happened. Pictures of any size are restored in "
+        "overlapping tiles.",
+        (
+            WORKDIR,
+            INPUT,
+            OUTPUT,
+            Flag(
+                flags.DEFINE_string,
+                "degradation",
+                "NAME",
+                "",
+                "What happened: gaussian_noise:0.1, poisson_noise:30, salt_and_pepper:0.1, "
+                "missing_pixels, missing_box, missing_half, gaussian_blur:1, "
+                "motion_blur:length=7,angle=30, downsample:2, haze:1, low_light:gamma=2.5, "
+                "jpeg:20; joined by + where one came after the other.",
+            ),
+            Flag(
+                flags.DEFINE_boolean,
+                "degrade",
+                "true",
+                False,
+                "The pictures are whole: damages them first, restores them and says how well.",
+            ),
+            Flag(
+                flags.DEFINE_string,
+                "mask",
+                "FILE|DIR",
+                None,
+                "White where there is a pixel, black where one is missing: a picture for all, or a "
+                "folder with one of each picture's name.",
+            ),
+            Flag(
+                flags.DEFINE_string,
+                "method",
+                "NAME",
+                "search",
+                "By a prior: search (for latents), or impute (a VAE's encoder and decoder in turn, "
+                "for missing pixels).",
+            ),
+            RESTARTS,
+            STEPS,
+            Flag(
+                flags.DEFINE_integer,
+                "enlarge",
+                "N",
+                1,
+                "Repeats every pixel N times first; for pictures that are to become larger.",
+            ),
+            PANEL,
+            Flag(
+                flags.DEFINE_boolean,
+                "uncertainty",
+                "true",
+                False,
+                "Writes each pixel's standard deviation as a picture, too; by a prior.",
+            ),
+            SEED,
+            CACHE,
+        ),
+        module="picture_commands",
+    ),
+    "translate": Command(
+        "Translate pictures by a model of pairs (configs/edges_to_photo.py) or of two kinds of "
+        "pictures (configs/thin_to_thick.py), in overlapping tiles.",
+        (
+            WORKDIR,
+            INPUT,
+            OUTPUT,
+            Flag(
+                flags.DEFINE_boolean,
+                "back",
+                "true",
+                False,
+                "The other way, by a model of two kinds.",
+            ),
+            PANEL,
+            CACHE,
+        ),
+        module="picture_commands",
+    ),
+    "enhance": Command(
+        "Move pictures along a direction in a model's latents. The model sees each picture as a "
+        "whole, squeezed to its own size.",
+        (
+            WORKDIR,
+            INPUT,
+            OUTPUT,
+            Flag(
+                flags.DEFINE_string,
+                "attribute",
+                "NAME",
+                "",
+                "A factor of the shapes data, for a model of it: scale, angle, x, y, light, hue.",
+            ),
+            Flag(
+                flags.DEFINE_string,
+                "before",
+                "DIR",
+                None,
+                "Pictures whose way to those of the same names in --after is the direction.",
+            ),
+            Flag(flags.DEFINE_string, "after", "DIR", None, "See --before."),
+            Flag(
+                flags.DEFINE_float,
+                "amount",
+                "X",
+                1.0,
+                "How far: in the factor's unit, or in ways from before to after.",
+            ),
+            PANEL,
+            CACHE,
+        ),
+        module="picture_commands",
+    ),
+    "compose": Command(
+        "Make one picture of several by masks, or give each picture of a folder another's "
+        "attributes.",
+        (
+            WORKDIR,
+            INPUT,
+            OUTPUT,
+            Flag(
+                flags.DEFINE_string,
+                "masks",
+                "DIR",
+                None,
+                "One for each picture, of its name: white where it is to be seen in the one picture.",
+            ),
+            Flag(
+                flags.DEFINE_string,
+                "labels",
+                "FROM,TO",
+                "",
+                "Pictures of one class come out as another, by a model with labels.",
+            ),
+            Flag(
+                flags.DEFINE_string,
+                "plus",
+                "DIR",
+                None,
+                "Adds what these pictures' latents have on average, beyond those of --minus.",
+            ),
+            Flag(flags.DEFINE_string, "minus", "DIR", None, "See --plus."),
+            RESTARTS,
+            STEPS,
+            SEED,
+            CACHE,
+        ),
+        module="picture_commands",
     ),
     "report": Command(
         "Write report.html: config, curves, pictures, scores and environment in one file.",
@@ -385,7 +570,11 @@ def _run(name: str, values: dict[str, Any]) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if name != "report":
         _keep_cache(values.pop("cache"))
-    from genjax import commands  # JAX starts here: --help and typing errors do not wait for it
+    for flag in ("input", "output"):
+        if flag in values and not values[flag]:
+            raise UserError(f"--{flag}: is missing; name a folder")
+    # JAX starts here: --help and typing errors do not wait for it.
+    commands = importlib.import_module(f"genjax.{COMMANDS[name].module}")
 
     if name == "train":
         config = values["config"].to_dict()
@@ -393,8 +582,8 @@ def _run(name: str, values: dict[str, Any]) -> None:
         run = f"{config['name']}-{data.get('dataset', data['name']).replace('/', '_')}"
         commands.train(config, pathlib.Path(workdir or f"runs/{run}"))
         return
-    if values.get("out"):
-        values["out"] = pathlib.Path(values["out"])
+    for flag in PATHS & values.keys():
+        values[flag] = pathlib.Path(values[flag]).expanduser() if values[flag] else None
     run = () if workdir is None else (pathlib.Path(workdir),)
     getattr(commands, name)(*run, **values)
 

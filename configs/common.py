@@ -14,7 +14,7 @@ def parse(arg: str) -> tuple[str, bool]:
 
 
 def data(dataset: str, **overrides) -> ConfigDict:
-    """The data section: `mnist_sample`, `shapes`, `folder`, or any image set of TFDS by name."""
+    """The data section: `mnist_sample`, `shapes`, `folder`, `folders`, or any image set of TFDS."""
     # Larger pictures in colour are brought to 32x32; MNIST and its like keep their form.
     grey_28 = {"mnist", "fashion_mnist", "kmnist", "emnist"}
     size, channels = (28, 1) if re.split("[/:]", dataset)[0] in grey_28 else (32, 3)
@@ -30,6 +30,17 @@ def data(dataset: str, **overrides) -> ConfigDict:
         "folder": {
             "name": "folder",
             "path": "",
+            "image_size": 32,
+            "channels": 3,
+            "crop": "center",
+            "validation_fraction": 0.1,
+            "test_fraction": 0.1,
+            "max_unreadable": 0,
+        },
+        "folders": {
+            "name": "folders",
+            "input_path": "",
+            "target_path": "",
             "image_size": 32,
             "channels": 3,
             "crop": "center",
@@ -54,7 +65,7 @@ def data(dataset: str, **overrides) -> ConfigDict:
 
 def epochs(dataset: str, on_mnist_sample: int) -> str:
     """A duration; sets larger than the embedded one need fewer epochs, a folder may be small."""
-    small = dataset in ("mnist_sample", "folder")
+    small = dataset in ("mnist_sample", "folder", "folders")
     return f"{on_mnist_sample if small else on_mnist_sample // 4} epochs"
 
 
@@ -95,6 +106,64 @@ def gan_model(**overrides) -> ConfigDict:
         "latent_size": 100,
     }
     return ConfigDict(section | overrides)
+
+
+def pix2pix_model(**overrides) -> ConfigDict:
+    """The non-saturating game beside the L1 loss."""
+    section = {"name": "pix2pix", "loss": "non_saturating", "l1_weight": 100.0, "ema_decay": 0.999}
+    return ConfigDict(section | overrides)
+
+
+def cyclegan_model(**overrides) -> ConfigDict:
+    """Least squares, and the paper's weights in units of [0, 1]."""
+    section = {
+        "name": "cyclegan",
+        "loss": "least_squares",
+        "cycle_weight": 20.0,
+        "identity_weight": 10.0,
+        "pool_size": 64,
+        "ema_decay": 0.999,
+    }
+    return ConfigDict(section | overrides)
+
+
+def unet(**overrides) -> ConfigDict:
+    """A section for a network from images to images."""
+    section = {"name": "unet", "width": 40, "levels": 2, "blocks": 1, "normalization": "none"}
+    return ConfigDict({**section, "residual": True, **overrides})
+
+
+def patches(**overrides) -> ConfigDict:
+    """A section for a network that judges patches of an image."""
+    section = {"name": "patch", "width": 32, "levels": 2, "normalization": "none"}
+    return ConfigDict({**section, "spectral_norm": True, **overrides})
+
+
+def pairs(dataset: str, input: str, target: str = "none") -> ConfigDict:
+    """What comes in and what should come out: views of one image, or two folders as they are."""
+    if dataset == "folders":
+        input = target = "none"
+    return ConfigDict({"input": input, "target": target})
+
+
+#: All degradations at all strengths that experiments/restoration.py asks about, and between.
+DAMAGE = "|".join(
+    (
+        "gaussian_noise:0.05..0.3",
+        "poisson_noise:5..50",
+        "salt_and_pepper:0.05..0.35",
+        "missing_pixels:0.3..0.85",
+        "missing_box:0.25..0.6",
+        "missing_half:0.3..0.5",
+        "gaussian_blur:0.7..2.2+gaussian_noise:0..0.04",
+        "motion_blur:4..11+gaussian_noise:0..0.04",
+        "downsample:2",
+        "downsample:4",
+        "haze:0.5..2.5",
+        "low_light:1.5..4,0.01..0.05",
+        "jpeg:5..40",
+    )
+)
 
 
 def optimizer(learning_rate: float, **overrides) -> ConfigDict:
@@ -153,6 +222,11 @@ def classifier(dataset: str) -> ConfigDict:
             "augment": "shift",
         }
     )
+
+
+def no_judge() -> ConfigDict:
+    """Of a model that draws no samples."""
+    return ConfigDict({"batch_size": 500, "num_samples": 0, "classifier": {}})
 
 
 def evaluation(dataset: str) -> ConfigDict:

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import rich.box
@@ -23,6 +22,7 @@ from genjax.data.reading import read
 from genjax.data.transforms import to_float
 from genjax.errors import UserError, choose, did_you_mean
 from genjax.evaluation import comparison
+from genjax.evaluation.evaluators import translate
 from genjax.evaluation.extractors import (
     ClassifierExtractor,
     Extractor,
@@ -33,18 +33,26 @@ from genjax.evaluation.extractors import (
 from genjax.evaluation.image_sets import check_pair, open_set
 from genjax.evaluation.rows import Evaluator, append_rows, identity, read_rows
 from genjax.evaluation.samples import MemorisationEvaluator, shuffled
-from genjax.evaluation.sampling import balanced_labels, draw, slerp
+from genjax.evaluation.sampling import balanced_labels, draw
 from genjax.evaluation.sampling import reconstruct as reconstructions
 from genjax.factory import Experiment
-from genjax.fields import COUNT, SAMPLES, SEED, check_number, errors_within
+from genjax.fields import AMOUNT, COUNT, SAMPLES, SEED, check_number, errors_within
+from genjax.loaded import (
+    Loaded,
+    checkpoints_of,
+    experiment_of,
+    inference_params,
+    load,
+    steps_of,
+)
 from genjax.metrics.spectrum import radial_power
 from genjax.models.base import (
     LabelReader,
     Reconstructor,
     Sampler,
     TrainState,
+    Translator,
     require,
-    sample_latents,
 )
 from genjax.report import grids
 from genjax.report.scores import mean_and_deviation, measured_by
@@ -90,7 +98,7 @@ def _with_absolute_paths(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The config with its data set's folders as they are found from anywhere."""
     data = {
         name: str(pathlib.Path(value).expanduser().absolute())
-        if name in ("path", "data_dir", "manual_dir") and value
+        if name in ("path", "input_path", "target_path", "data_dir", "manual_dir") and value
         else value
         for name, value in config["data"].items()
     }
@@ -118,7 +126,7 @@ def _train_and_score(
     else:
         judge = judge or _judge(experiment, workdir)
         evaluators = experiment.evaluators("test", [judge] if judge else [])
-        with _checkpoints(experiment, workdir) as checkpoints:
+        with checkpoints_of(experiment, workdir) as checkpoints:
             rows = _evaluate(experiment, checkpoints, workdir, "test", steps, [0], evaluators)
         _report(workdir, rows, "test")
 
@@ -140,7 +148,7 @@ def _train(
     with MetricsWriter(workdir, start or -1) as writer, Progress(cadence.total_steps) as progress:
 
         def validate(state: TrainState) -> dict[str, float]:
-            params = _inference_params(experiment, state)
+            params = inference_params(experiment, state)
             for name, picture in _pictures(experiment, params).items():
                 path = workdir / "samples" / f"{name}_{int(state.step):08d}.png"
                 grids.save_png(picture, path)
@@ -179,6 +187,14 @@ def _pictures(experiment: Experiment, params: PyTree) -> dict[str, np.ndarray]:
         batch = _first_batch(experiment, "validation", GRID // 2)
         pictures["reconstructions"] = grids.pairs(
             batch["image"], reconstructions(model, params, batch), 8
+        )
+    if isinstance(model, Translator):
+        batch = _first_batch(experiment, "validation", GRID // 4)
+        conditions, answers, made = translate(model, experiment.pairing, params, batch)
+        shown = [conditions, made, *([answers] if experiment.knows_answers else [])]
+        columns = np.stack(list(map(grids.in_colour, shown)), axis=1)
+        pictures["translations"] = grids.grid(
+            columns.reshape(-1, *columns.shape[2:]), 4 * len(shown)
         )
     return pictures
 
@@ -225,9 +241,9 @@ def evaluate(
         check_number("--num_samples", num_samples, SAMPLES)
     if "lpips" in _names(metrics) and not lpips:
         raise UserError("--lpips: is missing; name a file with its weights")
-    experiment = load(workdir)
+    experiment = experiment_of(workdir)
     check_writable("--workdir", workdir)
-    with _checkpoints(experiment, workdir) as checkpoints:
+    with checkpoints_of(experiment, workdir) as checkpoints:
         steps = _asked_steps(checkpoints, workdir, checkpoint)
         evaluators = experiment.all_evaluators(
             split,
@@ -297,7 +313,7 @@ def _evaluate(
 
 
 def _restored(experiment: Experiment, checkpoints: Checkpoints, step: int) -> PyTree:
-    return _inference_params(experiment, checkpoints.restore(step, experiment.state_shape))
+    return inference_params(experiment, checkpoints.restore(step, experiment.state_shape))
 
 
 def _picture_samples(
@@ -337,7 +353,7 @@ def _picture_samples(
 
 def _asked_steps(checkpoints: Checkpoints, workdir: pathlib.Path, asked: str) -> dict[str, int]:
     """The checkpoints that `asked` names: their steps by the names that rows call them."""
-    named, kept = _steps(checkpoints, workdir), checkpoints.all_steps()
+    named, kept = steps_of(checkpoints, workdir), checkpoints.all_steps()
     steps = {} if _names(asked) else named
     for name in _names(asked):
         if name == "all":
@@ -438,12 +454,12 @@ def _judge(experiment: Experiment, workdir: pathlib.Path) -> ClassifierExtractor
         with errors_within("evaluation.classifier"):
             CONSOLE.print("first comes the classifier that will judge samples, once for all runs")
             train(judge.config, folder, wait=True)
-    params, _ = _last_params(judge, folder)
+    params = _last_params(judge, folder)
     return ClassifierExtractor(judge.model, params, len(judge.class_names))
 
 
 def _last_step(experiment: Experiment, workdir: pathlib.Path) -> int:
-    with _checkpoints(experiment, workdir) as checkpoints:
+    with checkpoints_of(experiment, workdir) as checkpoints:
         return checkpoints.steps().get("last", 0)
 
 
@@ -518,41 +534,58 @@ def _classifier_of(workdir: str, image_shape: tuple[int, ...]) -> ClassifierExtr
     if not workdir:
         raise UserError("--classifier: is missing; name the run folder of a classifier")
     with errors_within("--classifier"):
-        experiment, params, _ = _restore(pathlib.Path(workdir), LabelReader, "compare")
-    wanted = experiment.sources["train"].image_shape
+        loaded = _load(pathlib.Path(workdir), LabelReader, "compare")
+    wanted = loaded.image_shape
     if wanted != image_shape:
         raise UserError(f"--classifier: {workdir} reads images of {wanted}, not of {image_shape}")
-    return ClassifierExtractor(experiment.model, params, len(experiment.class_names))
+    return ClassifierExtractor(loaded.model, loaded.params, len(loaded.experiment.class_names))
 
 
 # --- using a run ---------------------------------------------------------------------------------
 
 
 def sample(
-    workdir: pathlib.Path, num: int, labels: str, seed: int, out: pathlib.Path | None
+    workdir: pathlib.Path,
+    num: int,
+    labels: str,
+    seed: int,
+    truncation: float,
+    out: pathlib.Path | None,
 ) -> None:
     """Draws `num` pictures from the last checkpoint: PNG files and a grid in `out`.
 
-    `labels`: numbers or class names, comma-separated, used in turn; empty for every class in turn.
+    `labels`: numbers or class names, comma-separated, used in turn; empty for every class in turn,
+    which the grid shows class by class.
     """
     check_number("--num", num, COUNT)
     check_number("--seed", seed, SEED)
-    experiment, params, step = _restore(workdir, Sampler, "sample")
-    model = experiment.model
-    asked = _labels(experiment, labels, num)
-    folder = f"step_{step:08d}_seed_{seed}_num_{num}{_suffix(labels)}"
+    check_number("--truncation", truncation, AMOUNT)
+    loaded = _load(workdir, Sampler, "sample")
+    names = loaded.experiment.class_names
+    asked = _labels(loaded, labels, num)
+    cut = f"_truncation_{truncation:g}" if truncation else ""
+    folder = f"step_{loaded.step:08d}_seed_{seed}_num_{num}{_suffix(labels)}{cut}"
     out = out or workdir / "samples" / folder
     check_writable("--out", out)
-    batches = draw(model, params, rng.key(seed, "sample"), num, asked)
+    key = rng.key(seed, "sample")
+    batches = draw(loaded.model, loaded.params, key, num, asked, truncation=truncation)
     in_grid = []
     for index, image in enumerate(itertools.chain.from_iterable(batches)):
         name = f"{index:05d}"
         if asked is not None:
-            name += f"_{_file_name(experiment.class_names[asked[index]])}"
+            name += f"_{_file_name(names[asked[index]])}"
         grids.save_png(grids.to_uint8(image[None])[0], out / f"{name}.png")
         if index < MOST_IN_GRID:
             in_grid.append(image)
-    grids.save_png(grids.grid(np.stack(in_grid)), out / "grid.png")
+    images, each = np.stack(in_grid), len(in_grid) // max(loaded.model.num_classes, 1)
+    if asked is None or labels or not each:
+        picture = grids.grid(images)
+    else:
+        by_class = np.concatenate(
+            [images[asked[: len(images)] == c][:each] for c in range(len(names))]
+        )
+        picture = grids.labelled_rows(by_class, names, each)
+    grids.save_png(picture, out / "grid.png")
     CONSOLE.print(f"{num} samples and grid.png in {out}")
 
 
@@ -560,11 +593,11 @@ def reconstruct(workdir: pathlib.Path, num: int, split: str, out: pathlib.Path |
     """Writes originals of `split` above their reconstructions as one PNG file."""
     check_number("--num", num, COUNT)
     choose("--split", split, dict.fromkeys(factory.SPLITS))
-    experiment, params, step = _restore(workdir, Reconstructor, "reconstruct")
-    batch = _first_batch(experiment, split, num)
-    out = out or workdir / "samples" / f"{split}_reconstructions_{step:08d}.png"
+    loaded = _load(workdir, Reconstructor, "reconstruct")
+    batch = _first_batch(loaded.experiment, split, num)
+    out = out or workdir / "samples" / f"{split}_reconstructions_{loaded.step:08d}.png"
     _check_png(out)
-    found = reconstructions(experiment.model, params, batch)
+    found = loaded.reconstruct(batch["image"], batch["label"] if loaded.model.num_classes else None)
     grids.save_png(grids.pairs(batch["image"], found), out)
     CONSOLE.print(f"{len(batch['image'])} originals above their reconstructions: {out}")
 
@@ -572,28 +605,17 @@ def reconstruct(workdir: pathlib.Path, num: int, split: str, out: pathlib.Path |
 def interpolate(
     workdir: pathlib.Path, num: int, steps: int, labels: str, seed: int, out: pathlib.Path | None
 ) -> None:
-    """Writes `num` rows of pictures on the way between two latents, `steps` to a row, as PNG.
-
-    The way is the great circle (White 2016): on a straight line between two normal latents the
-    middle would be shorter than any latent that the model knows.
-    """
+    """Writes `num` rows of pictures on the way between two samples, `steps` to a row, as PNG."""
     check_number("--num", num, COUNT)
     check_number("--seed", seed, SEED)
     if steps < 2:
         raise UserError(f"--steps: {steps} is too few; at least 2, the two ends")
-    experiment, params, step = _restore(workdir, Sampler, "interpolate")
-    model = experiment.model
-    asked = _labels(experiment, labels, num)
-    name = f"interpolation_seed_{seed}{_suffix(labels)}_{step:08d}.png"
+    loaded = _load(workdir, Sampler, "interpolate")
+    name = f"interpolation_seed_{seed}{_suffix(labels)}_{loaded.step:08d}.png"
     out = out or workdir / "samples" / name
     _check_png(out)
-    ends = np.asarray(
-        sample_latents(model, rng.key(seed, "interpolate"), jnp.arange(2 * num, dtype=jnp.int32))
-    )
-    latents = slerp(ends[:num], ends[num:], steps)
-    rows = None if asked is None else np.repeat(asked, steps)
-    images = jax.jit(model.generate)(params, latents.reshape(num * steps, -1), rows)
-    grids.save_png(grids.grid(np.asarray(images), steps), out)
+    images = loaded.interpolate(num, steps, seed=seed, labels=_labels(loaded, labels, num))
+    grids.save_png(grids.grid(images.reshape(num * steps, *images.shape[2:]), steps), out)
     CONSOLE.print(f"{num} interpolations of {steps} steps: {out}")
 
 
@@ -606,15 +628,15 @@ def report(workdir: pathlib.Path) -> None:
     CONSOLE.print(f"report: {write_report(workdir)}")
 
 
-def _restore(workdir: pathlib.Path, ability: type, command: str) -> tuple[Experiment, PyTree, int]:
-    experiment = load(workdir)
-    require(experiment.model, ability, command)
-    return experiment, *_last_params(experiment, workdir)
+def _load(workdir: pathlib.Path, ability: type, command: str) -> Loaded:
+    loaded = load(workdir)
+    require(loaded.model, ability, command)
+    return loaded
 
 
-def _labels(experiment: Experiment, asked: str, num: int) -> np.ndarray | None:
+def _labels(loaded: Loaded, asked: str, num: int) -> np.ndarray | None:
     """`asked` as int32 [num], repeated in turn; every class in turn if empty."""
-    names, num_classes = experiment.class_names, experiment.model.num_classes
+    names, num_classes = loaded.experiment.class_names, loaded.model.num_classes
     if not asked:
         return balanced_labels(num, num_classes)
     if not num_classes:
@@ -636,32 +658,11 @@ def _labels(experiment: Experiment, asked: str, num: int) -> np.ndarray | None:
 # --- the run folder ------------------------------------------------------------------------------
 
 
-def load(workdir: pathlib.Path) -> Experiment:
-    """The experiment of a run folder, from its config.json."""
-    return factory.build(read_config(workdir))
-
-
-def _checkpoints(experiment: Experiment, workdir: pathlib.Path) -> Checkpoints:
-    return Checkpoints(workdir, **experiment.config["checkpoint"], read_only=True)
-
-
-def _steps(checkpoints: Checkpoints, workdir: pathlib.Path) -> dict[str, int]:
-    steps = checkpoints.steps()
-    if not steps:
-        raise UserError(f"--workdir: {workdir} has no checkpoint yet; run train first")
-    return steps
-
-
-def _last_params(experiment: Experiment, workdir: pathlib.Path) -> tuple[PyTree, int]:
-    """The inference parameters of the last checkpoint, and its step."""
-    with _checkpoints(experiment, workdir) as checkpoints:
-        step = _steps(checkpoints, workdir)["last"]
-        state = checkpoints.restore(step, experiment.state_shape)
-    return _inference_params(experiment, state), step
-
-
-def _inference_params(experiment: Experiment, state: TrainState) -> PyTree:
-    return jax.device_put(experiment.model.inference_params(state), jax.local_devices()[0])
+def _last_params(experiment: Experiment, workdir: pathlib.Path) -> PyTree:
+    """The inference parameters of the last checkpoint."""
+    with checkpoints_of(experiment, workdir) as checkpoints:
+        step = steps_of(checkpoints, workdir)["last"]
+        return _restored(experiment, checkpoints, step)
 
 
 def _check_png(path: pathlib.Path) -> None:

@@ -19,16 +19,18 @@ import optax
 
 from genjax import rng, schedule
 from genjax.data.base import SPLITS, Source
+from genjax.data.pairs import unpaired_halves
 from genjax.data.plan import Plan
 from genjax.data.readers import READERS, Resident, Stream, prefetch
 from genjax.data.reading import decoded_once
-from genjax.data.transforms import AUGMENTATIONS
+from genjax.data.transforms import AUGMENTATIONS, on_images
 from genjax.errors import UserError, choose, did_you_mean
 from genjax.evaluation.comparison import base_name
 from genjax.evaluation.evaluators import (
     AccuracyEvaluator,
     BoundEvaluator,
     ReconstructionEvaluator,
+    TranslationEvaluator,
 )
 from genjax.evaluation.extractors import ClassifierExtractor, Extractor, PixelExtractor
 from genjax.evaluation.likelihood import AnnealedEvaluator, ImportanceEvaluator
@@ -39,6 +41,8 @@ from genjax.evaluation.samples import (
     SampleEvaluator,
 )
 from genjax.fields import Section, check_numbers, construct, errors_within
+from genjax.imaging import degradations
+from genjax.imaging.views import VIEWS, Pairing
 from genjax.losses.adversarial import ADVERSARIAL_LOSSES
 from genjax.losses.likelihoods import LIKELIHOODS
 from genjax.losses.penalties import PENALTIES
@@ -50,15 +54,18 @@ from genjax.models.base import (
     Reconstructor,
     Sampler,
     TrainState,
+    Translator,
     require,
 )
 from genjax.models.classifier import Classifier
 from genjax.models.gan import GAN
+from genjax.models.translation import CycleGAN, Pix2Pix, Regression
 from genjax.models.vae import VAE
 from genjax.nn import heads
 from genjax.nn.dcgan import DCGANDecoder, DCGANEncoder
 from genjax.nn.mlp import ACTIVATIONS, MLPDecoder, MLPEncoder
 from genjax.nn.resnet import ResNetDecoder, ResNetEncoder
+from genjax.nn.unet import PatchDiscriminator, UNet
 from genjax.training.loop import Cadence
 from genjax.training.optimizers import OPTIMIZERS, clipped
 from genjax.training.parallel import Devices
@@ -70,6 +77,7 @@ DATA_SETS = {
     "shapes": "genjax.data.shapes:shapes",
     "folder": "genjax.data.folder:folder",
     "tfds": "genjax.data.tfds_images:tfds_images",
+    "folders": "genjax.data.pairs:folders",
 }
 #: (from images to features, from latents to images)
 NETWORKS = {
@@ -77,7 +85,10 @@ NETWORKS = {
     "dcgan": (DCGANEncoder, DCGANDecoder),
     "resnet": (ResNetEncoder, ResNetDecoder),
 }
-NORMALIZATIONS = ("none", "batch", "layer")
+#: From images to images, and from images to a logit for each patch.
+TRANSLATORS = {"unet": UNet}
+PATCHES = {"patch": PatchDiscriminator}
+NORMALIZATIONS = ("none", "batch", "layer", "instance")
 #: How a label may come into each network.
 CONDITIONING = {
     "encoder": ("none", "concat"),
@@ -93,6 +104,7 @@ EVALUATORS = (
     (LikelihoodModel, BoundEvaluator, "train"),
     (Sampler, SampleEvaluator, "train"),
     (LabelReader, AccuracyEvaluator, "train"),
+    (Translator, TranslationEvaluator, "train"),
     (LikelihoodModel, ImportanceEvaluator, "evaluate"),
     (Sampler, MemorisationEvaluator, "evaluate"),
     (Sampler, ClassificationEvaluator, "ask"),
@@ -121,10 +133,22 @@ class Experiment:
         module, function = choose("data.name", data["name"], DATA_SETS).split(":")
         function = getattr(importlib.import_module(module), function)
         fields = data.without("reader", "augment")
-        sources = {split: construct(function, fields, split=split) for split in SPLITS}
+        paired = self._entry.pairs == "paired"
+        two_folders = "paired" in inspect.signature(function).parameters
+        if two_folders and not self._entry.pairs:
+            raise UserError(f"data.name: {data['name']!r} has pairs, which this model can not use")
+        sources = {
+            split: construct(function, fields, split=split, paired=paired) for split in SPLITS
+        }
         if data["reader"] == "resident":
             sources = {split: decoded_once(source) for split, source in sources.items()}
+        if self._entry.pairs == "unpaired" and not two_folders:
+            sources["train"] = unpaired_halves(sources["train"])
         return {**sources, "train": self.train} if self.train else sources
+
+    @property
+    def _entry(self) -> "Entry":
+        return choose("model.name", self.config["model"]["name"], MODELS)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -134,8 +158,7 @@ class Experiment:
     @functools.cached_property
     def model(self) -> Model:
         """The model."""
-        name = self.config["model"]["name"]
-        return choose("model.name", name, MODELS).build(self)
+        return self._entry.build(self)
 
     def init_state(self) -> TrainState:
         """The state before the first step, on all devices."""
@@ -161,8 +184,11 @@ class Experiment:
         return jax.jit(self.model.init)
 
     def _example_batch(self) -> dict[str, jax.Array]:
-        image = jnp.zeros((1, *self.sources["train"].image_shape))
-        return {"image": image, "label": jnp.zeros(1, jnp.int32)}
+        shapes = {"image": self.sources["train"].image_shape}
+        if self.pairing:
+            shapes["condition"], shapes["image"] = self.pairing.shapes(shapes["image"])
+        images = {name: jnp.zeros((1, *shape)) for name, shape in shapes.items()}
+        return {**images, "label": jnp.zeros(1, jnp.int32)}
 
     @functools.cached_property
     def devices(self) -> Devices:
@@ -186,9 +212,28 @@ class Experiment:
         return choose("data.reader", self.config["data"]["reader"], READERS)(train, plan)
 
     @property
-    def augment(self) -> Callable:
-        """What happens to training images inside the step."""
-        return choose("data.augment", self.config["data"]["augment"], AUGMENTATIONS)
+    def augment(self) -> Callable[[Batch, PRNGKey], Batch]:
+        """What happens to a training batch inside the step: augmentation, then pairs."""
+        augment = choose("data.augment", self.config["data"]["augment"], AUGMENTATIONS)
+        pairing = self.pairing
+
+        def prepare(batch: Batch, key: PRNGKey) -> Batch:
+            # A condition moves as its image does.
+            moved = on_images(batch, lambda images: augment(images, key, batch["position"]))
+            batch = {**batch, **moved}
+            return pairing(batch, rng.stream(key, "pairs")) if pairing else batch
+
+        return prepare
+
+    @functools.cached_property
+    def pairing(self) -> Pairing | None:
+        """What makes pairs of images, for models that need some."""
+        if not self._entry.pairs:
+            return None
+        section = self.config["pairs"]
+        section.check_names({"input", "target"})
+        view = lambda name: degradations.parse(f"pairs.{name}", section[name], VIEWS)
+        return Pairing(view("input"), view("target"))
 
     def run_block(self) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
         """The compiled step over a block of steps; the data set lies on the devices beside it."""
@@ -311,6 +356,7 @@ class Experiment:
             "batch_size": fields["batch_size"],
             "num_samples": fields["num_samples"],
             "fit": self.fit_judge,
+            "pairing": self.pairing,
             **settings,
         }
         make = functools.partial(construct, section=Section({}), optional=True)
@@ -319,6 +365,8 @@ class Experiment:
             if then not in when or not isinstance(self.model, ability):
                 continue
             if ability is Sampler and not context["num_samples"]:
+                continue
+            if ability is Translator and not self.knows_answers:
                 continue
             if "fit" in inspect.signature(function).parameters and not self.judge:
                 continue
@@ -332,6 +380,11 @@ class Experiment:
             else:
                 evaluators.append(make(function, **context))
         return evaluators
+
+    @property
+    def knows_answers(self) -> bool:
+        """Whether each image of the data set has the condition that belongs to it."""
+        return self._entry.pairs == "paired" or self.config["data"]["name"] != "folders"
 
     def fit_judge(self, source: Source) -> ClassifierExtractor:
         """A classifier like the judge, trained on `source` instead, in memory."""
@@ -363,6 +416,23 @@ class Experiment:
             dtype=choose("training.dtype", self.config["training"]["dtype"], DTYPES),
             # An encoder has to keep the place of things; a discriminator sums, as SNGAN's does.
             pooling="flatten" if part == "encoder" else "sum",
+            **context,
+        )
+
+    def image_network(self, part: str, table: Mapping[str, Any], **context: Any) -> Any:
+        """The network in the config's section `part`, whose input is an image's size."""
+        section = self.config[part]
+        kind = section["normalization"]
+        choose(f"{part}.normalization", kind, dict.fromkeys(("none", "batch", "instance")))
+        side = self.sources["train"].image_shape[0]
+        if side % 2 ** section["levels"]:
+            raise UserError(
+                f"{part}.levels: {section['levels']} halvings of {side} pixels leave a half"
+            )
+        return construct(
+            choose(f"{part}.name", section["name"], table),
+            section,
+            dtype=choose("training.dtype", self.config["training"]["dtype"], DTYPES),
             **context,
         )
 
@@ -467,17 +537,80 @@ def _classifier(experiment: Experiment) -> Classifier:
     )
 
 
+def _regression(experiment: Experiment) -> Regression:
+    _, (_, _, channels) = experiment.pairing.shapes(experiment.sources["train"].image_shape)
+    fields, section = experiment.config["model"], experiment.config["optimizer"]
+    return construct(
+        Regression,
+        fields,
+        generator=experiment.image_network("generator", TRANSLATORS, channels=channels),
+        g_optimizer=experiment.optimizer(section),
+    )
+
+
+def _pix2pix(experiment: Experiment) -> Pix2Pix:
+    _, (_, _, channels) = experiment.pairing.shapes(experiment.sources["train"].image_shape)
+    fields, optimizers = experiment.config["model"], experiment.config["optimizer"]
+    optimizers.check_names({"generator", "discriminator"})
+    return construct(
+        Pix2Pix,
+        fields.without("loss"),
+        generator=experiment.image_network("generator", TRANSLATORS, channels=channels),
+        discriminator=experiment.image_network("discriminator", PATCHES),
+        loss=choose("model.loss", fields["loss"], ADVERSARIAL_LOSSES),
+        g_optimizer=experiment.optimizer(optimizers["generator"]),
+        d_optimizer=experiment.optimizer(optimizers["discriminator"]),
+    )
+
+
+def _cyclegan(experiment: Experiment) -> CycleGAN:
+    ours, theirs = experiment.pairing.shapes(experiment.sources["train"].image_shape)
+    fields, optimizers = experiment.config["model"], experiment.config["optimizer"]
+    optimizers.check_names({"generator", "discriminator"})
+    if fields["identity_weight"] and ours != theirs:
+        raise UserError(
+            f"model.identity_weight: {fields['identity_weight']:g} compares images of {theirs[-1]} "
+            f"with conditions of {ours[-1]} channels; choose 0"
+        )
+    if fields["pool_size"] < experiment.config["training"]["batch_size"]:
+        raise UserError(
+            f"model.pool_size: {fields['pool_size']} is less than training.batch_size; at least "
+            f"{experiment.config['training']['batch_size']}"
+        )
+    generator = functools.partial(experiment.image_network, "generator", TRANSLATORS)
+    judge = experiment.image_network("discriminator", PATCHES)
+    return construct(
+        CycleGAN,
+        fields.without("loss"),
+        forward=generator(channels=theirs[-1]),
+        backward=generator(channels=ours[-1]),
+        image_judge=judge,
+        condition_judge=judge,
+        loss=choose("model.loss", fields["loss"], ADVERSARIAL_LOSSES),
+        g_optimizer=experiment.optimizer(optimizers["generator"]),
+        d_optimizer=experiment.optimizer(optimizers["discriminator"]),
+    )
+
+
 class Entry(NamedTuple):
-    """A model: what builds it, and the config sections that it has of its own."""
+    """A model: what builds it, the config sections that it has of its own, the pairs it needs."""
 
     build: Callable[[Experiment], Model]
     sections: frozenset[str]
+    pairs: str = ""  # or "paired", or "unpaired"
+
+
+def _translator(build: Callable[[Experiment], Model], model: type, pairs: str) -> Entry:
+    return Entry(build, frozenset({*model.networks, "pairs"}), pairs)
 
 
 MODELS = {
     "vae": Entry(_vae, frozenset({*VAE.networks, "likelihood"})),
     "gan": Entry(_gan, frozenset(GAN.networks)),
     "classifier": Entry(_classifier, frozenset(Classifier.networks)),
+    "regression": _translator(_regression, Regression, "paired"),
+    "pix2pix": _translator(_pix2pix, Pix2Pix, "paired"),
+    "cyclegan": _translator(_cyclegan, CycleGAN, "unpaired"),
 }
 #: The sections that every config has. Where the fields do not depend on a name, they stand here.
 SECTIONS: dict[str, tuple[str, ...] | None] = {

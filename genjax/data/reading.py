@@ -26,13 +26,16 @@ def read(source: Source, indices: np.ndarray, num_threads: int | None = None) ->
     """The examples `indices` (int [n]) of `source`, stacked in that order: decoded in threads.
 
     A source may have `__getitems__(indices) -> list of examples`, where reading several at once is
-    faster than one by one.
+    faster than one by one, or a `read(indices, num_threads)` of its own.
 
     Returns:
-      `image` uint8 [n, H, W, C] and, for a source with classes, `label` int32 [n].
+      `image` uint8 [n, H, W, C] and, for a source with classes, `label` int32 [n]; from one of
+      pairs `condition` uint8 [n, H, W, C], too.
     """
     if isinstance(source, InMemory | Decoded):
         return source[indices]
+    if hasattr(source, "read"):  # it is made of sources, which have ways of their own
+        return source.read(indices, num_threads)
     read_several = getattr(source, "__getitems__", lambda rows: [source[row] for row in rows])
     batch = {"image": np.empty((len(indices), *source.image_shape), np.uint8)}
     if source.class_names:

@@ -1,5 +1,7 @@
 """What happens to a batch inside the compiled step: to floats, and random augmentation."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -11,8 +13,13 @@ MAX_SHIFT = 2
 
 
 def to_float(batch: Batch) -> Batch:
-    """The batch with its uint8 `image` as float32 in [0, 1]; on the device or on the host."""
-    return {**batch, "image": batch["image"].astype(jnp.float32) / 255}
+    """The batch with its uint8 images as float32 in [0, 1]; on the device or on the host."""
+    return batch | on_images(batch, lambda images: images.astype(jnp.float32) / 255)
+
+
+def on_images(batch: Batch, function: Callable[[Images], Images]) -> Batch:
+    """`function` of the batch's `image` and, in one of pairs, its `condition`."""
+    return {name: function(batch[name]) for name in ("image", "condition") if name in batch}
 
 
 def none(images: Images, key: PRNGKey, positions: Positions) -> Images:

@@ -5,11 +5,13 @@ split. Every real image is scored exactly once.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 
 from genjax import rng
 from genjax.data.base import Source
@@ -19,14 +21,17 @@ from genjax.errors import UserError
 from genjax.evaluation.extractors import ClassifierExtractor, PerceptualDistance
 from genjax.evaluation.rows import Score
 from genjax.evaluation.sampling import reconstruct
+from genjax.imaging.views import Pairing
 from genjax.metrics.distribution import Moments
 from genjax.metrics.latents import active_units
 from genjax.metrics.mean import MaskedMean
 from genjax.metrics.reconstruction import MS_SSIM_SIDE, WINDOW, mae, ms_ssim, mse, psnr, ssim
-from genjax.models.base import LabelReader, LikelihoodModel, Reconstructor
+from genjax.models.base import LabelReader, LikelihoodModel, Reconstructor, Translator
 from genjax.nn.lpips import MIN_SIDE
-from genjax.types import Batch, PRNGKey, PyTree
+from genjax.types import Batch, Images, PRNGKey, PyTree
 
+#: PSNR of an image that is rounded to 8 bits, in dB: no translation that is saved can have more.
+MAX_PSNR = 10 * math.log10(12 * 255**2)
 DISTANCES = {"mse": mse, "mae": mae, "psnr": psnr, "ssim": ssim}
 
 
@@ -92,6 +97,59 @@ class ReconstructionEvaluator:
             values = _distances(names, batch["image"], others)
             if self.lpips:
                 values["lpips"] = self.lpips(batch["image"], others)
+            means = {name: mean.add(values[name], batch["mask"]) for name, mean in means.items()}
+        return {name: mean.result() for name, mean in means.items()}
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _translate(model, pairing, params, batch, key):
+    batch = pairing({**batch, "position": batch["index"]}, key)
+    return batch["condition"], batch["image"], model.translate(params, batch["condition"])
+
+
+def translate(
+    model: Translator, pairing: Pairing, params: PyTree, batch: Batch
+) -> tuple[Images, Images, Images]:
+    """(conditions, answers, the model's translations) of a batch, whose draws are its images'."""
+    return _translate(model, pairing, params, batch, rng.key(0, "pairs"))
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslationEvaluator:
+    """Mean MSE, MAE, PSNR (dB) and SSIM of translations to the answers, and of what came in.
+
+    PSNR is at most `MAX_PSNR`. The latter, `input_psnr` for example, says how much was left to do;
+    it is not there where what comes in has other channels than the answer.
+    """
+
+    draws: ClassVar[bool] = False
+
+    source: Source
+    batch_size: int
+    pairing: Pairing
+
+    def planned(self, model: Any) -> list[Score]:
+        """A score for each distance."""
+        del model
+        num = len(self.source)
+        ours, theirs = self.pairing.shapes(self.source.image_shape)
+        names = [*DISTANCES, *(f"input_{name}" for name in DISTANCES if ours == theirs)]
+        unit = lambda name: "dB" if name.endswith("psnr") else ""
+        return [Score(metric=name, unit=unit(name), n_real=num, n_fake=num) for name in names]
+
+    def __call__(self, model: Translator, params: PyTree, key: PRNGKey) -> dict[str, float]:
+        """Degradations are drawn by each image's number, whatever the seed."""
+        del key
+        means = {score.metric: MaskedMean() for score in self.planned(model)}
+        for batch in float_batches(self.source, self.batch_size):
+            conditions, answers, made = translate(model, self.pairing, params, batch)
+            values = _distances(tuple(DISTANCES), answers, made)
+            if "input_mse" in means:
+                before = _distances(tuple(DISTANCES), answers, conditions)
+                values |= {f"input_{name}": value for name, value in before.items()}
+            # A damage may leave an image as it was.
+            for name in values.keys() & {"psnr", "input_psnr"}:
+                values[name] = jnp.minimum(values[name], MAX_PSNR)
             means = {name: mean.add(values[name], batch["mask"]) for name, mean in means.items()}
         return {name: mean.result() for name, mean in means.items()}
 

@@ -10,9 +10,9 @@ from genjax.models.base import Reconstructor, Sampler, sample
 from genjax.types import Batch, Images, PRNGKey, PyTree
 
 
-@partial(jax.jit, static_argnums=0)
-def _sample(model, params, key, positions, labels):
-    return sample(model, params, key, positions, labels)
+@partial(jax.jit, static_argnames=("model", "truncation"))
+def _sample(model, params, key, positions, labels, truncation):
+    return sample(model, params, key, positions, labels, truncation)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -29,6 +29,7 @@ def draw(
     num: int,
     labels: np.ndarray | None = None,
     batch_size: int = 500,
+    truncation: float = 0.0,
 ) -> Iterator[np.ndarray]:
     """Samples 0 to num - 1, in batches.
 
@@ -39,6 +40,7 @@ def draw(
       num: how many.
       labels: int [num], for a conditional model.
       batch_size: how many at once; the last batch may be smaller.
+      truncation: of the latents, where above 0.
 
     Yields:
       float32 [batch, height, width, channel] in [0, 1].
@@ -48,7 +50,7 @@ def draw(
         positions = np.arange(start, start + batch_size, dtype=np.int32)
         # All batches have one shape, to compile once; what is too much is cut off.
         asked = None if labels is None else labels[np.minimum(positions, num - 1)]
-        images = _sample(model, params, key, positions, asked)
+        images = _sample(model, params, key, positions, asked, truncation)
         yield np.asarray(images)[: num - start]
 
 

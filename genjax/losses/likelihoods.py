@@ -53,6 +53,10 @@ class Likelihood(abc.ABC):
         """The expected image, in [0, 1]."""
         return jax.nn.sigmoid(outputs)
 
+    @abc.abstractmethod
+    def variance(self, params: Params, outputs: Outputs) -> Images:
+        """The variance of each value around the mean."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Bernoulli(Likelihood):
@@ -74,6 +78,12 @@ class Bernoulli(Likelihood):
         del params
         uniform = rng.uniform(key, positions, outputs.shape[1:])
         return (uniform < self.mean(outputs)).astype(outputs.dtype)
+
+    def variance(self, params: Params, outputs: Images) -> Images:
+        """That of a binary pixel, p (1 - p): more than a grey one can have."""
+        del params
+        mean = self.mean(outputs)
+        return mean * (1 - mean)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +113,11 @@ class Gaussian(Likelihood):
         del params
         return _normal_sample(self.mean(outputs), math.log(self.scale), key, positions)
 
+    def variance(self, params: Params, outputs: Outputs) -> Images:
+        """The same everywhere."""
+        del params
+        return jnp.full_like(self.mean(outputs), self.scale**2)
+
 
 @dataclasses.dataclass(frozen=True)
 class GlobalGaussian(Likelihood):
@@ -123,6 +138,10 @@ class GlobalGaussian(Likelihood):
     def sample(self, params: Params, outputs: Images, key: PRNGKey, positions: Positions) -> Images:
         """The mean and noise."""
         return _normal_sample(self.mean(outputs), params["log_scale"], key, positions)
+
+    def variance(self, params: Params, outputs: Outputs) -> Images:
+        """The same everywhere."""
+        return jnp.full_like(self.mean(outputs), 1) * jnp.exp(2 * params["log_scale"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +176,11 @@ class PixelGaussian(Likelihood):
         """The sigmoid of the first half of the channels, in [0, 1]."""
         logits, _ = jnp.split(outputs, 2, axis=-1)
         return jax.nn.sigmoid(logits)
+
+    def variance(self, params: Params, outputs: Outputs) -> Images:
+        """As the decoder gives it."""
+        del params
+        return jnp.exp(2 * self._log_scale(outputs))
 
     def _log_scale(self, outputs: Outputs) -> Images:
         _, raw_log_scale = jnp.split(outputs, 2, axis=-1)
@@ -209,6 +233,12 @@ class DiscretizedLogistic(Likelihood):
         scale = jnp.exp(log_scale)
         integral = jax.nn.softplus(location / scale) - jax.nn.softplus((location - 1) / scale)
         return jnp.clip(scale * integral, 0, 1)
+
+    def variance(self, params: Params, outputs: Outputs) -> Images:
+        """That of the logistic with its tails, (pi scale)^2 / 3; of one cut off it is less."""
+        del params
+        _, log_scale = self._location_and_log_scale(outputs)
+        return (math.pi * jnp.exp(log_scale)) ** 2 / 3
 
     def _location_and_log_scale(self, outputs: Outputs) -> tuple[Images, Images]:
         """Both for pixels in [0, 1], which is half as wide as the paper's [-1, 1]."""

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
@@ -109,6 +110,11 @@ class LikelihoodModel(Protocol):
     ) -> PerExample:
         """log p(x | z) of each row's image and latents, in nats."""
 
+    def moments(
+        self, params: PyTree, latents: Latents, labels: Labels | None = None
+    ) -> tuple[Images, Images]:
+        """(mean, variance) of each value of p(x | z)."""
+
     def simulate(
         self,
         params: PyTree,
@@ -130,6 +136,22 @@ class LabelReader(Protocol):
         """(class logits, features) for images in [0, 1]."""
 
 
+@runtime_checkable
+class Translator(Protocol):
+    """Turns images into others of the same size: restored ones, or of another kind."""
+
+    def translate(self, params: PyTree, images: Images) -> Images:
+        """The image that the model has for each of `images`, both in [0, 1]."""
+
+
+@runtime_checkable
+class TwoWayTranslator(Translator, Protocol):
+    """A translator that knows the way back."""
+
+    def translate_back(self, params: PyTree, images: Images) -> Images:
+        """What `translate` would have turned into `images`, both in [0, 1]."""
+
+
 def require(model: Any, ability: type, asked_for: str) -> None:
     """Raises a UserError naming model and ability if `model` lacks `ability`."""
     if not isinstance(model, ability):
@@ -138,9 +160,21 @@ def require(model: Any, ability: type, asked_for: str) -> None:
         )
 
 
-def sample_latents(model: Sampler, key: PRNGKey, positions: Positions) -> Latents:
-    """Standard normal latents; sample number `position` has its own, in whatever batch."""
-    return rng.normal(key, positions, (model.latent_size,))
+def sample_latents(
+    model: Sampler, key: PRNGKey, positions: Positions, truncation: float = 0.0
+) -> Latents:
+    """Standard normal latents; sample number `position` has its own, in whatever batch.
+
+    With a `truncation` above 0, of the normal distribution between -truncation and truncation
+    (Brock et al. 2019): less variety, and fewer samples that the model knows little of.
+    """
+    latents = rng.normal(key, positions, (model.latent_size,))
+    if not truncation:
+        return latents
+    # Quantile for quantile: what is drawn without truncation keeps its place among all draws.
+    inside = jax.scipy.stats.norm.cdf(jnp.array([-truncation, truncation]))
+    share = inside[0] + jax.scipy.stats.norm.cdf(latents) * (inside[1] - inside[0])
+    return jax.scipy.stats.norm.ppf(share).clip(-truncation, truncation)
 
 
 def sample(
@@ -149,9 +183,10 @@ def sample(
     key: PRNGKey,
     positions: Positions,
     labels: Labels | None = None,
+    truncation: float = 0.0,
 ) -> Images:
     """The samples numbered `positions`, in [0, 1]; `labels` for a conditional model."""
-    return model.generate(params, sample_latents(model, key, positions), labels)
+    return model.generate(params, sample_latents(model, key, positions, truncation), labels)
 
 
 def init_network(
@@ -170,6 +205,12 @@ def apply_network(
         {"params": params, **stats}, *inputs, train=True, mutable=list(stats)
     )
     return outputs, dict(stats)
+
+
+def moving_average(average: PyTree, new: PyTree, decay: float, step: Int[Array, ""]) -> PyTree:
+    """The average moved on by `new`; one over n steps forgets the start sooner than by `decay`."""
+    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return optax.incremental_update(new, average, 1 - decay)
 
 
 def gradient_step(

@@ -20,6 +20,7 @@ from genjax.models.base import (
     apply_network,
     gradient_step,
     init_network,
+    moving_average,
 )
 from genjax.nn.layers import AXIS, pmean
 from genjax.types import Batch, Images, Labels, Latents, PRNGKey, PyTree
@@ -175,11 +176,8 @@ class GAN:
         params, opt, (stats, metrics) = gradient_step(
             loss_fn, self.g_optimizer, state.params["generator"], state.opt["generator"]
         )
-        # An average over n steps knows nothing of the first n: let it forget the start sooner.
-        decay = jnp.minimum(self.ema_decay, (1.0 + state.step) / (10.0 + state.step))
-        ema = optax.incremental_update(
-            {"params": params, **stats}, state.ema["generator"], 1 - decay
-        )
+        new, average = {"params": params, **stats}, state.ema["generator"]
+        ema = moving_average(average, new, self.ema_decay, state.step)
         return state.replace(
             params=state.params | {"generator": params},
             opt=state.opt | {"generator": opt},

@@ -136,6 +136,15 @@ class VAE:
         """The mean image of p(x | z) for `latents`."""
         return self.likelihood.mean(self.decode(params, latents, labels))
 
+    def moments(
+        self, params: PyTree, latents: Latents, labels: Labels | None = None
+    ) -> tuple[Images, Images]:
+        """(mean, variance) of each value of p(x | z)."""
+        outputs = self.decode(params, latents, labels)
+        return self.likelihood.mean(outputs), self.likelihood.variance(
+            params["likelihood"], outputs
+        )
+
     def reconstruct(self, params: PyTree, images: Images, labels: Labels | None = None) -> Images:
         """The mean image of p(x | z) at the posterior's mean."""
         return self.generate(params, self.encode(params, images, labels)[0], labels)

@@ -74,11 +74,12 @@ class BatchNorm(nn.Module):
 
 
 class Normalize(nn.Module):
-    """Normalisation by name: `none`, `batch`, `layer`, `conditional_batch`.
+    """Normalisation by name: `none`, `batch`, `layer`, `instance`, `conditional_batch`.
 
     Batch statistics are those of the whole batch, over every device. `layer` normalises each
-    example by itself, over pixels and channels, as WGAN-GP's critic does. `conditional_batch` has
-    a scale and a bias for each class (Dumoulin et al. 2017).
+    example by itself, over pixels and channels, as WGAN-GP's critic does; `instance` each of its
+    channels (Ulyanov et al. 2016). `conditional_batch` has a scale and a bias for each class
+    (Dumoulin et al. 2017).
     """
 
     kind: str
@@ -92,6 +93,8 @@ class Normalize(nn.Module):
             return x
         if self.kind == "layer":
             return nn.LayerNorm(dtype=self.dtype, reduction_axes=tuple(range(1, x.ndim)))(x)
+        if self.kind == "instance":
+            return nn.InstanceNorm(dtype=self.dtype)(x)
         conditional = self.kind == "conditional_batch"
         x = BatchNorm(use_scale_and_bias=not conditional, dtype=self.dtype)(x, train=train)
         if not conditional:

@@ -86,6 +86,11 @@ def labelled_rows(images: np.ndarray, class_names: Sequence[str], per_class: int
     return np.concatenate([names, tiles], axis=1)
 
 
+def in_colour(images: np.ndarray) -> np.ndarray:
+    """[N, H, W, 1 or 3] to [N, H, W, 3]; grey ones three times the same."""
+    return np.broadcast_to(images, (*np.shape(images)[:3], 3))
+
+
 def save_png(array: np.ndarray, path: str | os.PathLike) -> Path:
     """Writes uint8 [H, W, 1 or 3] as a PNG file, all or nothing; makes the folder if need be."""
     path = Path(path)

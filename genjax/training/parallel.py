@@ -15,10 +15,11 @@ from genjax.data.transforms import to_float
 from genjax.errors import UserError
 from genjax.models.base import Metrics, Model, TrainState
 from genjax.nn.layers import AXIS
-from genjax.types import Batch, Images, Positions, PRNGKey, PyTree
+from genjax.types import Batch, PRNGKey, PyTree
 
 Fetch = Callable[[Batch, Batch], Batch]
-Augment = Callable[[Images, PRNGKey, Positions], Images]
+#: (batch with floats in [0, 1] and `position`, key) -> what the step trains on.
+Augment = Callable[[Batch, PRNGKey], Batch]
 #: (state, store, block, seed's key) -> (state, metrics [steps]); gives the state's memory away.
 Run = Callable[[TrainState, Batch, Batch, PRNGKey], tuple[TrainState, Metrics]]
 
@@ -96,8 +97,7 @@ class Devices:
                 batch = to_float(fetch(store, row))
                 num = batch["index"].shape[0]
                 position = jax.lax.axis_index(AXIS) * num + jnp.arange(num)
-                image = augment(batch["image"], rng.stream(step_key, "augment"), position)
-                batch = {**batch, "image": image, "position": position}
+                batch = augment({**batch, "position": position}, rng.stream(step_key, "augment"))
                 return model.train_step(state, batch, step_key)
 
             return jax.lax.scan(step, state, block)

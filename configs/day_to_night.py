@@ -1,0 +1,23 @@
+"""From day to night, without pairs: CycleGAN (Zhu et al. 2017).
+
+python launch.py train --config=configs/day_to_night.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str = "shapes") -> ConfigDict:
+    dataset, test = common.parse(arg)
+    config = ConfigDict({"name": "day_to_night", "seed": 0})
+    config.data = common.data(dataset)
+    config.pairs = common.pairs(dataset, "day", "night")
+    config.model = common.cyclegan_model()
+    config.generator = common.unet(width=32)
+    config.discriminator = common.patches()
+    config.optimizer = common.gan_optimizers(5e-4, b1=0.5, schedule="linear")
+    config.training = common.training("6000 steps", 16)
+    config.checkpoint = common.checkpoint("", "min")
+    config.evaluation = common.no_judge()
+    return common.shrink(config) if test else config

@@ -1,0 +1,22 @@
+"""A network that undoes any damage of `common.DAMAGE`, not told which: a U-Net under L1 loss.
+
+python launch.py train --config=configs/restore_l1.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str = "mnist_sample") -> ConfigDict:
+    dataset, test = common.parse(arg)
+    config = ConfigDict({"name": "restore_l1", "seed": 0})
+    config.data = common.data(dataset)
+    config.pairs = common.pairs(dataset, common.DAMAGE)
+    config.model = ConfigDict({"name": "regression", "ema_decay": 0.999})
+    config.generator = common.unet()
+    config.optimizer = common.optimizer(2e-3, schedule="cosine", warmup="2 percent", clip_norm=1.0)
+    config.training = common.training(common.epochs(dataset, 60), 64)
+    config.checkpoint = common.checkpoint("mae", "min")
+    config.evaluation = common.no_judge()
+    return common.shrink(config) if test else config

@@ -1,0 +1,1 @@
+"""What models do for pictures: degradations, and the applications that undo them."""

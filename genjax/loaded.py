@@ -1,0 +1,345 @@
+"""A trained run, loaded: what its model does, as functions of arrays."""
+
+import dataclasses
+import functools
+import itertools
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from genjax import factory, rng
+from genjax.compiling import compiler_options
+from genjax.errors import UserError, choose
+from genjax.evaluation.sampling import balanced_labels, draw, slerp
+from genjax.factory import Experiment
+from genjax.imaging import prior
+from genjax.imaging.degradations import Degradation, Truth, parse
+from genjax.imaging.latents import Composed, compose, find_direction, latents_of, move
+from genjax.imaging.tiles import tiled
+from genjax.models.base import (
+    Reconstructor,
+    Sampler,
+    TrainState,
+    Translator,
+    TwoWayTranslator,
+    require,
+    sample_latents,
+)
+from genjax.run_folder import read_config
+from genjax.training.checkpoint import Checkpoints
+from genjax.types import PyTree
+
+#: float32 in [0, 1]: a batch [N, H, W, C] of the model's size, or one picture [H, W, C] of any.
+Pixels = Float[np.ndarray, "..."]
+#: Ways to restore by a model as a prior.
+METHODS = {"search": prior.restore, "impute": prior.impute}
+
+
+def load(workdir: str | pathlib.Path, checkpoint: str = "last") -> "Loaded":
+    """The model of a run folder, ready for use.
+
+    Args:
+      workdir: the run folder.
+      checkpoint: `last` or `best`.
+
+    Raises:
+      UserError: it is no run folder, or holds no checkpoint.
+    """
+    workdir = pathlib.Path(workdir)
+    experiment = experiment_of(workdir)
+    with checkpoints_of(experiment, workdir) as checkpoints:
+        step = choose("checkpoint", checkpoint, steps_of(checkpoints, workdir))
+        state = checkpoints.restore(step, experiment.state_shape)
+    return Loaded(experiment, inference_params(experiment, state), step)
+
+
+def experiment_of(workdir: pathlib.Path) -> Experiment:
+    """The experiment of a run folder, from its config.json."""
+    return factory.build(read_config(workdir))
+
+
+def checkpoints_of(experiment: Experiment, workdir: pathlib.Path) -> Checkpoints:
+    """The checkpoints of a run folder, to be read."""
+    return Checkpoints(workdir, **experiment.config["checkpoint"], read_only=True)
+
+
+def steps_of(checkpoints: Checkpoints, workdir: pathlib.Path) -> dict[str, int]:
+    """The step of `last` and `best`; a UserError where there is none yet."""
+    steps = checkpoints.steps()
+    if not steps:
+        raise UserError(f"--workdir: {workdir} has no checkpoint yet; run train first")
+    return steps
+
+
+def inference_params(experiment: Experiment, state: TrainState) -> PyTree:
+    """What the model's abilities take as `params`, on one device."""
+    return jax.device_put(experiment.model.inference_params(state), jax.local_devices()[0])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=compiler_options("cpu"))
+def _call(model: Any, ability: str, params: PyTree, *arguments: Any) -> Any:
+    return getattr(model, ability)(params, *arguments)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Loaded:
+    """A model with its parameters. All images are float32 in [0, 1].
+
+    Attributes:
+      experiment: what the run's config describes.
+      params: of inference.
+      step: of the checkpoint.
+    """
+
+    experiment: Experiment
+    params: PyTree
+    step: int
+
+    @property
+    def model(self) -> Any:
+        """The model, for functions of `genjax.imaging` and `genjax.evaluation`."""
+        return self.experiment.model
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the images that the model makes."""
+        shape = self.experiment.sources["train"].image_shape
+        return self.experiment.pairing.shapes(shape)[1] if self.experiment.pairing else shape
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the images that it takes."""
+        shape = self.experiment.sources["train"].image_shape
+        return self.experiment.pairing.shapes(shape)[0] if self.experiment.pairing else shape
+
+    # --- generation ---
+
+    def sample(
+        self,
+        num: int,
+        *,
+        seed: int = 0,
+        labels: Int[np.ndarray, " num"] | None = None,
+        truncation: float = 0.0,
+    ) -> Float[np.ndarray, "num height width channel"]:
+        """Samples 0 to num - 1; of a model with labels, every class in turn unless given."""
+        require(self.model, Sampler, "sample")
+        labels = balanced_labels(num, self.model.num_classes) if labels is None else labels
+        key = rng.key(seed, "sample")
+        return np.concatenate(
+            list(draw(self.model, self.params, key, num, labels, truncation=truncation))
+        )
+
+    def interpolate(
+        self, num: int, steps: int, *, seed: int = 0, labels: Int[np.ndarray, " num"] | None = None
+    ) -> Float[np.ndarray, "num steps height width channel"]:
+        """Images on the way between two samples each, along the great circle (White 2016).
+
+        On a straight line between two normal latents the middle would be shorter than any latent
+        that the model knows.
+        """
+        require(self.model, Sampler, "interpolate")
+        labels = balanced_labels(num, self.model.num_classes) if labels is None else labels
+        positions = jnp.arange(2 * num, dtype=jnp.int32)
+        ends = np.asarray(sample_latents(self.model, rng.key(seed, "interpolate"), positions))
+        ways = slerp(ends[:num], ends[num:], steps).reshape(num * steps, -1)
+        rows = None if labels is None else np.repeat(labels, steps)
+        images = np.asarray(_call(self.model, "generate", self.params, ways, rows))
+        return images.reshape(num, steps, *images.shape[1:])
+
+    def reconstruct(
+        self, images: Pixels, labels: Int[np.ndarray, " num"] | None = None
+    ) -> Float[np.ndarray, "num height width channel"]:
+        """What a VAE makes of a batch of images."""
+        require(self.model, Reconstructor, "reconstruct")
+        return np.asarray(_call(self.model, "reconstruct", self.params, images, labels))
+
+    # --- images to images ---
+
+    def translate(self, images: Pixels, *, back: bool = False) -> Pixels:
+        """The translation of a batch of the model's size, or of one picture of any size, in tiles.
+
+        With `back`, the other way, for a model that knows it.
+        """
+        require(self.model, TwoWayTranslator if back else Translator, "translate")
+        ability = "translate_back" if back else "translate"
+        apply = lambda tiles: np.asarray(_call(self.model, ability, self.params, tiles))
+        if images.ndim == 4:
+            return apply(images)
+        (size, _, ours), (*_, theirs) = self.input_shape, self.image_shape
+        ours, theirs = (theirs, ours) if back else (ours, theirs)
+        return tiled(images, size, ours, apply, channels_out=theirs)
+
+    def restore(
+        self,
+        images: Pixels,
+        degradation: str | Degradation = "none",
+        truth: Truth | None = None,
+        *,
+        method: str = "search",
+        restarts: int = 8,
+        steps: int = 100,
+        seed: int = 0,
+    ) -> Pixels:
+        """The images before they were damaged: a batch of the model's size, or one picture of any.
+
+        A model trained to restore needs nothing else. A VAE or GAN, as a prior, has to be told the
+        `degradation` and its truth; see `explain`, which also says how sure it is.
+        """
+        if isinstance(self.model, Translator):
+            return self.translate(images)
+        return self.explain(
+            images, degradation, truth, method=method, restarts=restarts, steps=steps, seed=seed
+        )[0]
+
+    def explain(
+        self,
+        images: Pixels,
+        degradation: str | Degradation = "none",
+        truth: Truth | None = None,
+        *,
+        method: str = "search",
+        restarts: int = 8,
+        steps: int = 100,
+        seed: int = 0,
+    ) -> tuple[Pixels, Pixels]:
+        """(expected images, standard deviations) given damaged ones, by the model as a prior.
+
+        Args:
+          images: a batch [N, H, W, C] of the model's size, or one picture [H, W, C] of any size.
+          degradation: what happened to them, in words or as an object.
+          truth: what `degradation` returned besides the damaged images; for one picture, without
+            the leading axis. None: as far as the degradation itself says it.
+          method: `search` or, for missing pixels and VAEs, `impute`.
+          restarts: of the search.
+          steps: of the search.
+          seed: of the search.
+
+        Raises:
+          UserError: the model is no prior, or the degradation does not say all that is needed.
+        """
+        require(self.model, Sampler, "restore")
+        ask = functools.partial(
+            choose("--method", method, METHODS),
+            self.model,
+            self.params,
+            parse("--degradation", degradation) if isinstance(degradation, str) else degradation,
+            key=rng.key(seed, "restore"),
+            restarts=restarts,
+            steps=steps,
+        )
+        degradation = ask.args[2]
+        if truth is None:
+            shape = images.shape[-3:]
+            truth = degradation.known(shape)
+            if images.ndim == 4:
+                truth = jax.tree.map(lambda leaf: np.stack([leaf] * len(images)), truth)
+        if images.ndim == 4:
+            found = ask(images, truth, positions=np.arange(len(images), dtype=np.int32))
+            return np.asarray(found.mean), np.asarray(found.deviation)
+        return _by_channel(images, self.image_shape, lambda part: _tiled(ask, part, truth, self))
+
+    # --- latents ---
+
+    def latents(
+        self, images: Pixels, labels: Int[np.ndarray, " num"] | None = None, seed: int = 0
+    ) -> Float[np.ndarray, "num latent"]:
+        """Latents whose images are nearest to a batch; see `genjax.imaging.latents.latents_of`."""
+        require(self.model, Sampler, "latents")
+        key = rng.key(seed, "latents")
+        return np.asarray(latents_of(self.model, self.params, images, key, labels))
+
+    def generate(
+        self,
+        latents: Float[np.ndarray, "num latent"],
+        labels: Int[np.ndarray, " num"] | None = None,
+    ) -> Float[np.ndarray, "num height width channel"]:
+        """The images of latents."""
+        require(self.model, Sampler, "generate")
+        return np.asarray(_call(self.model, "generate", self.params, jnp.asarray(latents), labels))
+
+    def direction(
+        self,
+        before: Pixels,
+        after: Pixels,
+        amounts: Float[np.ndarray, " num"] | None = None,
+        labels: Int[np.ndarray, " num"] | None = None,
+    ) -> Float[np.ndarray, "n n"]:
+        """What leads from `before` to `after`, two batches of the same scenes; for `enhance`."""
+        amounts = np.ones(len(before)) if amounts is None else amounts
+        ends = self.latents(before, labels), self.latents(after, labels)
+        return find_direction(*ends, amounts)
+
+    def enhance(
+        self,
+        images: Pixels,
+        direction: Float[np.ndarray, "n n"],
+        amount: float,
+        labels: Int[np.ndarray, " num"] | None = None,
+    ) -> Float[np.ndarray, "num height width channel"]:
+        """A batch of images moved along a direction by an amount."""
+        moved = move(self.latents(images, labels), direction, amount)
+        return self.generate(moved, labels)
+
+    def compose(
+        self,
+        pieces: Pixels,
+        masks: Float[np.ndarray, "piece height width 1"],
+        *,
+        restarts: int = 8,
+        steps: int = 100,
+        seed: int = 0,
+    ) -> Composed:
+        """One image of several pieces, each where its mask is 1, without a seam."""
+        require(self.model, Sampler, "compose")
+        return compose(
+            self.model,
+            self.params,
+            pieces,
+            masks,
+            rng.key(seed, "compose"),
+            restarts=restarts,
+            steps=steps,
+        )
+
+
+def _by_channel(
+    pixels: Pixels, shape: tuple[int, int, int], run: Callable[[Pixels], tuple[Pixels, Pixels]]
+) -> tuple[Pixels, Pixels]:
+    """`run` on a picture of as many channels as the model has; grey models see one at a time."""
+    channels, own = shape[-1], pixels.shape[-1]
+    if channels == own:
+        return run(pixels)
+    if channels == 1:
+        parts = [run(pixels[..., c : c + 1]) for c in range(own)]
+        return tuple(np.concatenate(each, axis=-1) for each in zip(*parts, strict=True))
+    made = run(np.repeat(pixels, channels, axis=-1))
+    return tuple(each.mean(axis=-1, keepdims=True) for each in made)
+
+
+def _tiled(ask, pixels: Pixels, truth: Truth, loaded: Loaded) -> tuple[Pixels, Pixels]:
+    """Mean and deviation of one picture, tile by tile; maps of the truth are cut as it is."""
+    leaves, structure = jax.tree.flatten(truth)
+    leaves = [np.asarray(leaf, np.float32) for leaf in leaves]
+    is_map = [leaf.shape == (*pixels.shape[:2], 1) for leaf in leaves]
+    maps = list(itertools.compress(leaves, is_map))
+    size, _, channels = loaded.image_shape
+
+    def apply(tiles: Pixels) -> Pixels:
+        cut = iter(np.split(tiles[..., channels:], len(maps) or 1, axis=-1))
+        own = [
+            next(cut) if mapped else np.stack([leaf] * len(tiles))
+            for leaf, mapped in zip(leaves, is_map, strict=True)
+        ]
+        positions = np.arange(len(tiles), dtype=np.int32)
+        found = ask(tiles[..., :channels], structure.unflatten(own), positions=positions)
+        return np.concatenate([found.mean, found.deviation], axis=-1)
+
+    packed = np.concatenate([pixels, *maps], axis=-1).astype(np.float32)
+    made = tiled(packed, size, packed.shape[-1], apply, channels_out=2 * channels)
+    return made[..., :channels], made[..., channels:]

@@ -1,0 +1,412 @@
+"""The commands of launch.py that work on a person's own pictures."""
+
+import functools
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import cv2
+import jax
+import numpy as np
+from rich.console import Console
+
+from genjax import rng
+from genjax.data.shapes import RANGES, Shapes, render
+from genjax.errors import UserError, choose
+from genjax.fields import COUNT, SEED, check_number
+from genjax.imaging.degradations import Degradation, parse
+from genjax.imaging.latents import Composed
+from genjax.imaging.pictures import Picture, pictures_in, read_picture, write_picture
+from genjax.imaging.streaming import Outcome, each_picture
+from genjax.imaging.tiles import LUMA
+from genjax.loaded import METHODS, Loaded, load
+from genjax.metrics.reconstruction import WINDOW, psnr, ssim
+from genjax.models.base import Sampler, Translator, TwoWayTranslator, require
+from genjax.report import grids
+from genjax.run_folder import check_writable
+
+CONSOLE = Console(soft_wrap=True, highlight=False)
+#: Pairs of drawings from which a factor's direction is found, and how far apart they are, as a
+#: share of the factor's range.
+NUM_DRAWINGS, PART_OF_RANGE = 2000, 0.1
+
+Pixels = np.ndarray
+
+
+def restore(
+    workdir: pathlib.Path,
+    input: pathlib.Path,
+    output: pathlib.Path,
+    degradation: str,
+    degrade: bool,
+    mask: pathlib.Path | None,
+    method: str,
+    restarts: int,
+    steps: int,
+    enlarge: int,
+    panel: bool,
+    uncertainty: bool,
+    seed: int,
+) -> None:
+    """Restores every picture of `input` into `output`.
+
+    Args:
+      workdir: a run of a model trained to restore, or of a VAE or GAN as a prior.
+      input: a folder or a picture.
+      output: a folder.
+      degradation: what happened to the pictures; a trained model need not be told.
+      degrade: whether they are whole and are to be damaged first.
+      mask: a picture, or a folder with one for each: white where there is a pixel.
+      method: `search` or `impute`, for a prior.
+      restarts: of the search.
+      steps: of the search.
+      enlarge: makes pictures so many times larger first.
+      panel: whether damaged | restored (| whole) are written side by side, too.
+      uncertainty: whether the deviations are written as a picture, too.
+      seed: of damage and search.
+    """
+    for name, value in (("restarts", restarts), ("steps", steps), ("enlarge", enlarge)):
+        check_number(f"--{name}", value, COUNT)
+    check_number("--seed", seed, SEED)
+    choose("--method", method, METHODS)
+    damage = parse("--degradation", degradation or "none")
+    loaded = load(workdir)
+    prior = not isinstance(loaded.model, Translator)
+    if prior:
+        require(loaded.model, Sampler, "restore")
+    if degrade and not degradation:
+        raise UserError("--degradation: is missing; say how --degrade is to damage the pictures")
+    if prior and not degradation:
+        raise UserError(
+            "--degradation: is missing; a model that is not trained to restore has to be told what "
+            "happened to the pictures, as gaussian_noise:0.1"
+        )
+    if uncertainty and not prior:
+        raise UserError("--uncertainty: comes from restarts of a VAE or GAN; this run has neither")
+    masks = _masks(mask)
+    values: list[tuple[float, float, float]] = []
+
+    def one(name: pathlib.Path, picture: Picture) -> dict[str, Picture]:
+        whole = picture.pixels.repeat(enlarge, 0).repeat(enlarge, 1)
+        seen, truth = whole, None
+        if degrade:
+            seen, truth = damaged(damage, whole, rng.key(seed, name.as_posix()))
+        elif prior:
+            truth = damage.known(whole.shape, masks(name, whole.shape[:2], enlarge))
+        shown: list[Pixels] = [seen]
+        extra = {}
+        if prior:
+            made, deviation = loaded.explain(
+                seen, damage, truth, method=method, restarts=restarts, steps=steps, seed=seed
+            )
+            values.append((psnr_and_ssim(made, whole) if degrade else (0, 0)) + (deviation.mean(),))
+            if uncertainty:
+                extra["_uncertainty"] = Picture(deviation.clip(0, 1))
+        else:
+            made = loaded.restore(seen)
+            values.append((psnr_and_ssim(made, whole) if degrade else (0, 0)) + (0,))
+        shown.append(made)
+        if degrade:
+            shown.append(whole)
+        if panel:
+            extra["_panel"] = Picture(side_by_side(shown))
+        return {"": picture.with_pixels(made), **extra}
+
+    extras = [*(["_panel"] if panel else []), *(["_uncertainty"] if uncertainty else [])]
+    outcome = _each(input, output, one, extras)
+    means = np.mean(values, axis=0) if values else np.zeros(3)
+    told = f"; PSNR {means[0]:.2f} dB, SSIM {means[1]:.3f}" if degrade and values else ""
+    told += f"; mean deviation {means[2]:.3f}" if prior and values else ""
+    _tell(outcome, "restored", output, told)
+
+
+def damaged(degradation: Degradation, pixels: Pixels, key: Any) -> tuple[Pixels, Any]:
+    """(what is left of a picture, in 8 bits as a file holds it; the truth)."""
+    seen, truth = degradation(jax.numpy.asarray(pixels), key)
+    return np.round(255 * np.asarray(seen)) / np.float32(255), jax.tree.map(np.asarray, truth)
+
+
+def psnr_and_ssim(made: Pixels, truth: Pixels) -> tuple[float, float]:
+    """(PSNR in dB, at most 60; SSIM) of a picture; SSIM is 0 where its window does not fit."""
+    pair = jax.numpy.asarray(made)[None], jax.numpy.asarray(truth)[None]
+    similarity = float(ssim(*pair)[0]) if min(truth.shape[:2]) >= WINDOW else 0.0
+    return min(float(psnr(*pair)[0]), 60.0), similarity
+
+
+def _masks(path: pathlib.Path | None) -> Callable[..., Pixels | None]:
+    """For (name, size, enlarge): the mask [H, W, 1] of 0 and 1, or None without masks."""
+    if path is None:
+        return lambda *_: None
+    files = pictures_in(path, "--mask")
+    root = path if path.is_dir() else path.parent
+    by_name = {file.with_suffix(""): file for file in files}
+
+    @functools.lru_cache(maxsize=1)
+    def of(file: pathlib.Path) -> Pixels:
+        return read_picture(root / file).pixels.mean(-1, keepdims=True) > 0.5
+
+    def find(name: pathlib.Path, size: tuple[int, int], enlarge: int = 1) -> Pixels:
+        file = by_name.get(name.with_suffix("")) if path.is_dir() else files[0]
+        if file is None:
+            raise UserError(f"--mask: {path} has no mask called {name.with_suffix('')}")
+        mask = of(file).repeat(enlarge, 0).repeat(enlarge, 1)
+        if mask.shape[:2] != size:
+            ours, theirs = (" x ".join(map(str, s)) for s in (mask.shape[:2], size))
+            raise UserError(f"--mask: {root / file} is {ours}, but the picture {theirs}")
+        return mask.astype(np.float32)
+
+    return find
+
+
+def translate(
+    workdir: pathlib.Path, input: pathlib.Path, output: pathlib.Path, back: bool, panel: bool
+) -> None:
+    """Translates every picture of `input` into `output`; with `back`, the other way."""
+    loaded = load(workdir)
+    require(loaded.model, TwoWayTranslator if back else Translator, "translate")
+
+    def one(name: pathlib.Path, picture: Picture) -> dict[str, Picture]:
+        del name
+        made = loaded.translate(picture.pixels, back=back)
+        extra = {"_panel": Picture(side_by_side([picture.pixels, made]))} if panel else {}
+        return {"": picture.with_pixels(made), **extra}
+
+    _tell(_each(input, output, one, ["_panel"] if panel else []), "translated", output)
+
+
+def enhance(
+    workdir: pathlib.Path,
+    input: pathlib.Path,
+    output: pathlib.Path,
+    attribute: str,
+    before: pathlib.Path | None,
+    after: pathlib.Path | None,
+    amount: float,
+    panel: bool,
+) -> None:
+    """Moves every picture of `input` along a direction in the model's latents by `amount`.
+
+    The direction is that of an `attribute` of the `shapes` data, in that factor's unit, or the one
+    from the pictures in `before` to those of the same names in `after`, whose amount is 1.
+    """
+    loaded = load(workdir)
+    require(loaded.model, Sampler, "enhance")
+    _without_labels(loaded)
+    if bool(attribute) == bool(before or after):
+        raise UserError("--attribute: name one, or two folders by --before and --after")
+    if attribute:
+        direction = attribute_direction(loaded, attribute)
+    else:
+        direction = loaded.direction(*_partners(loaded, before, after))
+
+    def one(name: pathlib.Path, picture: Picture) -> dict[str, Picture]:
+        del name
+        seen = fitted(picture.pixels, loaded.image_shape)
+        made = resized(loaded.enhance(seen[None], direction, amount)[0], picture.pixels.shape)
+        extra = {"_panel": Picture(side_by_side([picture.pixels, made]))} if panel else {}
+        return {"": picture.with_pixels(made), **extra}
+
+    _tell(_each(input, output, one, ["_panel"] if panel else []), "enhanced", output)
+
+
+def attribute_direction(loaded: Loaded, attribute: str) -> Pixels:
+    """The direction of one factor of `shapes`, found from pairs of drawings that differ in it."""
+    data = loaded.experiment.config["data"]
+    if data["name"] != "shapes":
+        raise UserError(
+            f"--attribute: {attribute!r} is a factor of the data set 'shapes', and this run has "
+            f"{data['name']!r}; name two folders by --before and --after"
+        )
+    low, high = choose("--attribute", attribute, RANGES)
+    size, _, channels = loaded.image_shape
+    drawings, amount = Shapes("train", NUM_DRAWINGS, size, channels), PART_OF_RANGE * (high - low)
+    pairs: tuple[list, list] = [], []
+    for index in range(NUM_DRAWINGS):
+        factors = drawings.factors(index)
+        for side, drawn in zip((-0.5, 0.5), pairs, strict=True):
+            changed = {**factors, attribute: factors[attribute] + side * amount}
+            drawn.append(render(changed, size, channels))
+    before, after = (np.stack(drawn).astype(np.float32) / 255 for drawn in pairs)
+    return loaded.direction(before, after, np.full(NUM_DRAWINGS, amount))
+
+
+def _partners(
+    loaded: Loaded, before: pathlib.Path | None, after: pathlib.Path | None
+) -> tuple[Pixels, Pixels]:
+    """Two batches: the pictures of both folders by their names."""
+    if not (before and after):
+        missing = "--after" if before else "--before"
+        raise UserError(f"{missing}: is missing; name two folders with pictures of the same names")
+    names = {}
+    for flag, folder in (("--before", before), ("--after", after)):
+        names[flag] = {file.with_suffix(""): folder / file for file in pictures_in(folder, flag)}
+    alone = sorted(map(str, names["--before"].keys() ^ names["--after"].keys()))
+    if alone:
+        more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""
+        raise UserError(f"--before, --after: no partner for {', '.join(alone[:5])}{more}")
+    order = sorted(names["--before"])
+    return tuple(_batch([files[name] for name in order], loaded) for files in names.values())
+
+
+def _batch(files: list[pathlib.Path], loaded: Loaded) -> Pixels:
+    return np.stack([fitted(read_picture(file).pixels, loaded.image_shape) for file in files])
+
+
+def compose(
+    workdir: pathlib.Path,
+    input: pathlib.Path,
+    output: pathlib.Path,
+    masks: pathlib.Path | None,
+    labels: str,
+    plus: pathlib.Path | None,
+    minus: pathlib.Path | None,
+    restarts: int,
+    steps: int,
+    seed: int,
+) -> None:
+    """Makes one picture of several, or gives each another's attributes.
+
+    With `masks`, a folder of masks with the pictures' names, all pictures of `input` become one,
+    each where its mask is white: composed.png, and panel.png beside the pieces. With `labels`, as
+    FROM,TO, each picture of the class FROM comes out as one of the class TO. With `plus` and
+    `minus`, two folders, what tells the mean picture of `plus` from that of `minus` is added to
+    each.
+    """
+    for name, value in (("restarts", restarts), ("steps", steps)):
+        check_number(f"--{name}", value, COUNT)
+    check_number("--seed", seed, SEED)
+    ways = {"--masks": masks, "--labels": labels, "--plus": plus or minus}
+    if sum(map(bool, ways.values())) != 1:
+        raise UserError(f"compose: choose one of {', '.join(ways)}")
+    loaded = load(workdir)
+    require(loaded.model, Sampler, "compose")
+    if masks:
+        found = _composed(loaded, input, output, masks, restarts, steps, seed)
+        CONSOLE.print(
+            f"composed.png and panel.png in {output}; seam {found.seam:.2f} times the pieces' own "
+            f"steps there, {found.pasted_seam:.2f} when pasted"
+        )
+        return
+    if labels:
+        change = _relabelled(loaded, labels)
+    else:
+        _without_labels(loaded)
+        if not (plus and minus):
+            raise UserError(f"--{'minus' if plus else 'plus'}: is missing; name both folders")
+        ends = [
+            loaded.latents(_batch([folder / file for file in pictures_in(folder, flag)], loaded))
+            for flag, folder in (("--plus", plus), ("--minus", minus))
+        ]
+        step = ends[0].mean(0) - ends[1].mean(0)
+        change = lambda images: loaded.generate(loaded.latents(images) + step)
+
+    def one(name: pathlib.Path, picture: Picture) -> Mapping[str, Picture]:
+        del name
+        seen = fitted(picture.pixels, loaded.image_shape)
+        return {"": picture.with_pixels(resized(change(seen[None])[0], picture.pixels.shape))}
+
+    _tell(_each(input, output, one, []), "composed", output)
+
+
+def _composed(
+    loaded: Loaded,
+    source: pathlib.Path,
+    output: pathlib.Path,
+    masks: pathlib.Path,
+    restarts: int,
+    steps: int,
+    seed: int,
+) -> Composed:
+    check_writable("--output", output)
+    names, find = pictures_in(source), _masks(masks)
+    if len(names) < 2:
+        raise UserError(f"--input: {source} holds one picture; at least two make another")
+    root = source if source.is_dir() else source.parent
+    pieces = [read_picture(root / name) for name in names]
+    size = pieces[0].pixels.shape
+    for name, piece in zip(names, pieces, strict=True):
+        if piece.pixels.shape[:2] != size[:2]:
+            raise UserError(f"{root / name}: is of another size than {root / names[0]}")
+    shown = [find(name, size[:2]) for name in names]
+    shape = loaded.image_shape
+    small = np.stack([fitted(piece.pixels, shape) for piece in pieces])
+    covers = np.stack([resized(mask, (*shape[:2], 1)) for mask in shown])
+    found = loaded.compose(small, covers, restarts=restarts, steps=steps, seed=seed)
+    write_picture(output / "composed.png", pieces[0].with_pixels(resized(found.image, size)))
+    panel = [*small, found.pasted, found.image]
+    write_picture(output / "panel.png", Picture(side_by_side(panel)))
+    return found
+
+
+def _relabelled(loaded: Loaded, labels: str) -> Callable[[Pixels], Pixels]:
+    names, count = loaded.experiment.class_names, loaded.model.num_classes
+    if not count:
+        raise UserError(f"--labels: {labels!r}, but this model was trained without labels")
+    both = [part.strip() for part in labels.split(",")]
+    if len(both) != 2:
+        raise UserError(f"--labels: {labels!r} is not FROM,TO; for example 3,8")
+    known = {str(number): number for number in range(count)}
+    known |= {name: number for number, name in enumerate(names)}
+    first, second = (np.array([choose("--labels", name, known)], np.int32) for name in both)
+    return lambda images: loaded.generate(loaded.latents(images, first), second)
+
+
+def _without_labels(loaded: Loaded) -> None:
+    if loaded.model.num_classes:
+        raise UserError(
+            "--workdir: this model draws pictures by their labels, and those of your pictures are "
+            "not known; use a model without labels"
+        )
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def fitted(pixels: Pixels, shape: tuple[int, int, int]) -> Pixels:
+    """A picture squeezed into a model's size and brought to its channels."""
+    pixels = resized(pixels, shape)
+    if shape[-1] == pixels.shape[-1]:
+        return pixels
+    return pixels @ LUMA[:, None] if shape[-1] == 1 else np.repeat(pixels, 3, axis=-1)
+
+
+def resized(pixels: Pixels, shape: tuple[int, ...]) -> Pixels:
+    """A picture of another height and width; made smaller by means, larger bicubically."""
+    height, width = shape[:2]
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    smaller = height * width < pixels.shape[0] * pixels.shape[1]
+    how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    made = cv2.resize(pixels, (width, height), interpolation=how)
+    return made.reshape(height, width, -1).clip(0, 1)
+
+
+def side_by_side(pictures: list[Pixels]) -> Pixels:
+    """Pictures of one height in a row, in colour, a dark seam between them."""
+    seam = np.full((pictures[0].shape[0], 2, 3), grids.BACKGROUND / 255, np.float32)
+    row = [part for picture in pictures for part in (grids.in_colour(picture[None])[0], seam)]
+    return np.concatenate(row[:-1], axis=1)
+
+
+def _each(
+    source: pathlib.Path,
+    target: pathlib.Path,
+    function: Callable[[pathlib.Path, Picture], Mapping[str, Picture]],
+    extras: list[str],
+) -> Outcome:
+    check_writable("--output", target)
+    return each_picture(source, target, function, extras, target_flag="--output")
+
+
+def _tell(outcome: Outcome, done: str, target: pathlib.Path, more: str = "") -> None:
+    """Says what became of the pictures.
+
+    Raises:
+      UserError: some failed; the first few are named.
+    """
+    skipped = f", {outcome.skipped} were there already" if outcome.skipped else ""
+    if outcome.done or not outcome.failed:
+        CONSOLE.print(f"{outcome.done} pictures {done} in {target}{skipped}{more}")
+    if outcome.failed:
+        left = f"; and {len(outcome.failed) - 5} more" if len(outcome.failed) > 5 else ""
+        raise UserError("; ".join(outcome.failed[:5]) + left)
