@@ -115,12 +115,12 @@ def pix2pix_model(**overrides) -> ConfigDict:
 
 
 def cyclegan_model(**overrides) -> ConfigDict:
-    """Least squares, and the paper's weights in units of [0, 1]."""
+    """Least squares, and the paper's weights, of half a square and in units of [0, 1]."""
     section = {
         "name": "cyclegan",
         "loss": "least_squares",
-        "cycle_weight": 20.0,
-        "identity_weight": 10.0,
+        "cycle_weight": 10.0,
+        "identity_weight": 5.0,
         "pool_size": 64,
         "ema_decay": 0.999,
     }
@@ -129,8 +129,8 @@ def cyclegan_model(**overrides) -> ConfigDict:
 
 def unet(**overrides) -> ConfigDict:
     """A section for a network from images to images."""
-    section = {"name": "unet", "width": 40, "levels": 2, "blocks": 1, "normalization": "none"}
-    return ConfigDict({**section, "residual": True, **overrides})
+    section = {"name": "unet", "detail": 16, "width": 32, "levels": 2, "blocks": 1}
+    return ConfigDict({**section, "normalization": "none", "residual": True, **overrides})
 
 
 def patches(**overrides) -> ConfigDict:

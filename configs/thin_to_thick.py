@@ -17,7 +17,7 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     config.data = common.data(dataset)
     config.pairs = common.pairs(dataset, "thin", "thick")
     config.model = common.cyclegan_model()
-    config.generator = common.unet(width=32)
+    config.generator = common.unet(width=16, blocks=1, residual=False)
     config.discriminator = common.patches()
     config.optimizer = common.gan_optimizers(5e-4, b1=0.5, schedule="linear")
     config.training = common.training(common.epochs(dataset, 20), 16)

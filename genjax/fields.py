@@ -112,6 +112,7 @@ NUMBERS = {
     "clip_norm": AMOUNT,
     "cycle_weight": AMOUNT,
     "d_steps": COUNT,
+    "detail": COUNT,
     "ema_decay": SHARE,
     "feature_size": COUNT,
     "free_bits": AMOUNT,

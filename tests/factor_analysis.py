@@ -31,6 +31,12 @@ class Linear(Likelihood):
     def sample(self, params, outputs, key, positions):
         return outputs + np.sqrt(VARIANCE) * rng.normal(key, positions, outputs.shape[1:])
 
+    def mean(self, outputs):
+        return outputs
+
+    def variance(self, params, outputs):
+        return jnp.full_like(outputs, VARIANCE)
+
 
 MODEL = VAE(
     # Without hidden layers, both networks are linear.

@@ -33,7 +33,7 @@ def train_flags(model: str, workdir: pathlib.Path) -> list[str]:
 
 
 def last_state(workdir: pathlib.Path, step: int = 24):
-    experiment = commands.load(workdir)
+    experiment = commands.experiment_of(workdir)
     with Checkpoints(workdir, **experiment.config["checkpoint"], read_only=True) as checkpoints:
         return jax.device_get(checkpoints.restore(step, experiment.state_shape))
 
@@ -82,7 +82,7 @@ def test_a_run_folder_describes_itself(runs):
 
 def test_every_part_of_the_gan_state_has_moved(runs):
     """Or comparing the states of two runs would say little."""
-    experiment = commands.load(runs / "gan")
+    experiment = commands.experiment_of(runs / "gan")
     first, last = jax.device_get(experiment.init_state()), last_state(runs / "gan")
     for part in ("params", "opt", "stats", "ema"):
         for name, leaves in getattr(last, part).items():
@@ -291,7 +291,8 @@ def tile(path: pathlib.Path, row: int, column: int) -> np.ndarray:
 def test_interpolation_begins_and_ends_at_the_images_of_two_latents(runs, tmp_path):
     out = tmp_path / "way.png"
     run("interpolate", f"--workdir={runs / 'vae'}", "--num=2", "--steps=5", f"--out={out}")
-    experiment, params, _ = commands._restore(runs / "vae", commands.Sampler, "test")
+    loaded = commands.load(runs / "vae")
+    experiment, params = loaded.experiment, loaded.params
     latents = sample_latents(experiment.model, rng.key(0, "interpolate"), jnp.arange(4))
     images = np.asarray(experiment.model.generate(params, latents))[..., 0]
     for row in range(2):
@@ -303,7 +304,8 @@ def test_interpolation_begins_and_ends_at_the_images_of_two_latents(runs, tmp_pa
 def test_reconstructions_stand_below_the_originals(runs, tmp_path):
     out = tmp_path / "pair.png"
     run("reconstruct", f"--workdir={runs / 'vae'}", "--num=1", f"--out={out}")
-    experiment, params, _ = commands._restore(runs / "vae", commands.Sampler, "test")
+    loaded = commands.load(runs / "vae")
+    experiment, params = loaded.experiment, loaded.params
     image = experiment.sources["test"][0]["image"]
     with Image.open(out) as picture:
         pixels = np.asarray(picture.convert("L")).astype(int)[:, 8:64:2]
@@ -327,7 +329,7 @@ def test_a_folder_of_pictures_trains_scores_and_samples(tmp_path, runs):
     )
     run(*train_flags("vae,folder", workdir), *flags.split())
     scores = {row["metric"]: row["n_real"] for row in rows(workdir / "evals.jsonl")}
-    num = len(commands.load(workdir).sources["test"])
+    num = len(commands.experiment_of(workdir).sources["test"])
     assert num < 16
     assert scores == dict.fromkeys(
         ("mse", "mae", "psnr", "ssim", "elbo", "log_prob", "kl", "active_units"), num

@@ -30,7 +30,7 @@ from jaxtyping import Array, Float
 
 from genjax import rng
 from genjax.errors import UserError, choose, did_you_mean
-from genjax.fields import Rule
+from genjax.fields import Rule, errors_within
 from genjax.types import Images, Positions, PRNGKey
 
 #: One image, in [0, 1].
@@ -672,8 +672,11 @@ def _stage(where: str, text: str, table: dict[str, Callable[..., Degradation]]) 
         if key not in fields:
             named = f"{name}: no such parameter {key or value!r}"
             raise UserError(f"{where}: {named}{did_you_mean(key, fields) if fields else ''}")
+        if key in given:
+            raise UserError(f"{where}: {name}: {key} is given twice")
         given[key] = _range(f"{where}: {name}: {key}", value.strip(), fields[key])
-    return make(**given)
+    with errors_within(where):
+        return make(**given)
 
 
 def _range(where: str, text: str, rule: Rule) -> Range:

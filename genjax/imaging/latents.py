@@ -146,7 +146,7 @@ def compose(
     kept = np.asarray(found.kept[0]) > 0
     labels = None
     if model.num_classes:
-        labels = (np.arange(restarts, dtype=np.int32) % model.num_classes)[kept]
+        labels = (np.arange(len(kept), dtype=np.int32) % model.num_classes)[kept]
     made = np.asarray(generate(model, params, found.latents[0][kept], labels)).mean(0)
     share = _shares(masks)
     image = share * wanted + (1 - share) * made

@@ -98,9 +98,10 @@ def restore(
       truth: what is known of A, with a leading axis for the images; as `degrade` returns it.
       key: of all draws.
       positions: the images' numbers; an image's draws are its own, in whatever batch.
-      restarts: for each image, all at once.
+      restarts: for each image, all at once; at least one with each label.
       steps: of Adam.
     """
+    restarts = max(restarts, model.num_classes)
     return _restore(model, degradation, restarts, steps, params, observed, truth, key, positions)
 
 
@@ -266,38 +267,38 @@ def _impute(model, restarts, steps, params, observed, mask, key, positions):
         -0.5 * jnp.sum((x - mean) ** 2 / variance + jnp.log(variance), axis=tuple(range(1, x.ndim)))
     )
 
-    def log_joint(latents):
-        mean, variance = model.moments(params, latents)
-        seen = jnp.where(masks == 1, images, mean)
-        fit = masks * ((seen - mean) ** 2 / variance + jnp.log(variance))
-        return -0.5 * fit.sum((1, 2, 3)) - 0.5 * (latents**2).sum(-1), mean, variance
-
     def step(state, number):
-        latents, joint, mean, variance, total, square, spread = state
+        latents, mean, variance, total, square, spread = state
         own = jax.random.fold_in(key, number)
         filled = mean + jnp.sqrt(variance) * normal(rng.stream(own, "image"), mean)
-        centre, log_var = model.encode(params, jnp.where(masks == 1, images, filled.clip(0, 1)))
+        whole = jnp.where(masks == 1, images, filled)
+        centre, log_var = model.encode(params, whole.clip(0, 1))
         proposed = centre + jnp.exp(log_var / 2) * normal(rng.stream(own, "latents"), centre)
-        new, new_mean, new_variance = log_joint(proposed)
-        log_q = lambda latents: log_normal(latents, centre, jnp.exp(log_var))
-        ratio = new - joint + log_q(latents) - log_q(proposed)
+        new_mean, new_variance = model.moments(params, proposed)
+        # Of the whole image: what was filled in came from the old latents.
+        log_weight = lambda latents, mean, variance: (
+            log_normal(whole, mean, variance)
+            - 0.5 * (latents**2).sum(-1)
+            - log_normal(latents, centre, jnp.exp(log_var))
+        )
+        ratio = log_weight(proposed, new_mean, new_variance) - log_weight(latents, mean, variance)
         counted = number >= steps // 2
         accept = rng.uniform(rng.stream(own, "accept"), place, ()) < jnp.exp(ratio)
         accept = accept | ~counted
         keep = lambda a, b: jnp.where(accept.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
-        latents, joint = keep(proposed, latents), keep(new, joint)
+        latents = keep(proposed, latents)
         mean, variance = keep(new_mean, mean), keep(new_variance, variance)
         total += counted * mean
         square += counted * mean**2
         spread += counted * variance
-        return (latents, joint, mean, variance, total, square, spread), None
+        return (latents, mean, variance, total, square, spread), None
 
     start = normal(rng.stream(key, "start"), jnp.zeros((len(place), model.latent_size)))
-    joint, mean, variance = log_joint(start)
+    mean, variance = model.moments(params, start)
     nothing = jnp.zeros_like(mean)
-    state = (start, joint, mean, variance, nothing, nothing, nothing)
+    state = (start, mean, variance, nothing, nothing, nothing)
     state, _ = jax.lax.scan(step, state, jnp.arange(steps))
-    latents, _, _, _, *sums = state
+    latents, _, _, *sums = state
     total, square, spread = (each / (steps - steps // 2) for each in sums)
     draws = jnp.where(masks == 1, images, total).reshape(*shape, *observed.shape[1:])
     by_image = lambda values: values.reshape(*shape, *values.shape[1:]).mean(1)

@@ -219,8 +219,8 @@ class CycleGAN:
       image_judge, condition_judge: the discriminators; a logit a patch.
       g_optimizer, d_optimizer: for both generators, for both discriminators.
       loss: what the players make of the logits; least squares in the paper.
-      cycle_weight: of the mean absolute error after both directions, in units of [0, 1]; the
-        paper's 10 are 20 here.
+      cycle_weight: of the mean absolute error after both directions, in units of [0, 1]; with
+        least squares, which are halved here as the units are, the paper's 10 is 10.
       identity_weight: of what a generator changes in images that are of its kind already.
       pool_size: past fakes of each kind; at least a batch.
       ema_decay: of the moving average of the generators, which is what translates.

@@ -2,8 +2,12 @@
 
 Strided convolutions down, transposed ones up, and a way across at every level; between them
 residual blocks, which work at half the image's side and below, where a convolution costs least for
-what it sees. For images of any size whose sides 2^levels divides.
+what it sees; at the lowest level every place attends to every other (Vaswani et al. 2017). What
+comes up meets the image itself once more, at its full size, so that single pixels can be told
+apart. For images of any size whose sides 2^levels divides.
 """
+
+import functools
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -16,11 +20,28 @@ from genjax.types import Images
 KERNEL = (4, 4)  # a multiple of the stride: no checkerboard (Odena et al. 2016)
 
 
+class SelfAttention(nn.Module):
+    """A weighted mean over all places, the weights by products of keys and queries."""
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[batch, height, width, channel] to the same shape; zero before training."""
+        places = x.reshape(x.shape[0], -1, x.shape[-1])
+        dense = functools.partial(nn.Dense, x.shape[-1], use_bias=False, dtype=self.dtype)
+        query, key, value = dense()(places), dense()(places), dense()(places)
+        weights = jnp.einsum("bqc,bkc->bqk", query, key) / x.shape[-1] ** 0.5
+        mixed = jnp.einsum("bqk,bkc->bqc", nn.softmax(weights), value)
+        return dense(kernel_init=nn.initializers.zeros)(mixed).reshape(x.shape)
+
+
 class UNet(nn.Module):
     """Images in [-1, 1] to images of as many pixels, with `channels` channels.
 
     Attributes:
       channels: of the result.
+      detail: channels at the full side.
       width: channels at half the side; each level below has twice as many.
       levels: how often the side is halved.
       blocks: residual blocks at each level, on the way down and on the way up.
@@ -30,6 +51,7 @@ class UNet(nn.Module):
     """
 
     channels: int
+    detail: int = 16
     width: int = 64
     levels: int = 2
     blocks: int = 1
@@ -57,14 +79,16 @@ class UNet(nn.Module):
             x = leaky_relu(x) if level else x
             x = refine(Conv(features, KERNEL, (2, 2), dtype=self.dtype)(x))
             across.append(x)
+        x = x + SelfAttention(dtype=self.dtype)(x)
         for level in reversed(range(self.levels)):
             if level < self.levels - 1:
                 both = jnp.concatenate([x, across[level]], axis=-1)
                 x = refine(conv(leaky_relu(both), across[level].shape[-1]))
             x = leaky_relu(normalize(x))
-            features = self.width * 2 ** (level - 1) if level else self.channels
+            features = self.width * 2 ** (level - 1) if level else self.detail
             x = ConvTranspose(features, KERNEL, (2, 2), dtype=self.dtype)(x)
-        x = x.astype(jnp.float32)
+        x = jnp.concatenate([x, images.astype(x.dtype)], axis=-1)
+        x = conv(leaky_relu(conv(x, self.detail)), self.channels).astype(jnp.float32)
         return images + x if self.residual else jnp.tanh(x)
 
 

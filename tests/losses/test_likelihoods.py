@@ -162,6 +162,38 @@ def test_samples_have_the_distribution_that_log_prob_gives(name):
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
+def test_variance_is_that_of_the_samples(name):
+    likelihood, num = LIKELIHOODS[name](), 20000
+    # Two pixels of two channels. The logistics lie in the middle of the range and are narrow, but
+    # wider than a level: neither their tails nor the rounding counts.
+    outputs = jnp.array([[-0.3, 0.2, -3.0, -3.5], [0.1, 0.4, -4.0, -3.2]])
+    outputs = outputs[:, : 2 * likelihood.outputs_per_channel]
+    params = jax.tree.map(lambda leaf: leaf - 1.5, likelihood.init())
+    images = jnp.tile(outputs.reshape(1, 1, 2, -1), (num, 1, 1, 1))
+    drawn = np.asarray(likelihood.sample(params, images, jax.random.key(2), jnp.arange(num)))
+    variance = likelihood.variance(params, images[:1])
+    assert variance.shape == (1, 1, 2, 2)
+    # A sample variance of a logistic is off by sqrt(3.2 / n) of itself, others by less.
+    error = 5 * np.sqrt(3.2 / num)
+    np.testing.assert_allclose(variance[0], drawn.var(0), rtol=error)
+
+
+def test_variances_by_hand():
+    # P(1) = sigmoid(log 3) = 3/4.
+    np.testing.assert_allclose(Bernoulli().variance({}, pixel(np.log(3))), 3 / 16, rtol=1e-6)
+    np.testing.assert_allclose(Gaussian(scale=0.2).variance({}, pixel(1)), 0.04, rtol=1e-6)
+    params = {"log_scale": jnp.log(0.3)}
+    np.testing.assert_allclose(GlobalGaussian().variance(params, pixel(1)), 0.09, rtol=1e-6)
+    # Softly above e^-6, by log(1 + e^-5.7) at a log scale of -0.3.
+    expected = np.exp(2 * (-0.3 + np.log1p(np.exp(-5.7))))
+    np.testing.assert_allclose(PixelGaussian().variance({}, pixel(1, -0.3)), expected, rtol=1e-5)
+    # A logistic of scale s has (pi s)^2 / 3; in the range [0, 1] s is half of the paper's.
+    logistic = DiscretizedLogistic(min_log_scale=-30.0)
+    expected = scipy.stats.logistic.var(scale=np.exp(-2.0) / 2)
+    np.testing.assert_allclose(logistic.variance({}, pixel(0, -2)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
 def test_gradients_are_finite_at_extreme_outputs(name):
     likelihood = LIKELIHOODS[name]()
     # A log scale may be as extreme, but not as large as e^10000 grey levels.

@@ -10,10 +10,12 @@ from jax.sharding import Mesh, PartitionSpec
 from genjax.losses.adversarial import ADVERSARIAL_LOSSES
 from genjax.losses.likelihoods import LIKELIHOODS
 from genjax.models.gan import GAN
+from genjax.models.translation import CycleGAN, Pix2Pix, Regression
 from genjax.models.vae import VAE
 from genjax.nn.heads import Discriminator, Posterior
 from genjax.nn.layers import AXIS
 from genjax.nn.mlp import MLPDecoder, MLPEncoder
+from genjax.nn.unet import PatchDiscriminator, UNet
 
 SHAPE, LATENTS, CLASSES = (8, 8, 1), 4, 3
 KEY = jax.random.key(7)
@@ -24,6 +26,12 @@ def batch(rows=6, shape=SHAPE):
     images = jax.random.uniform(jax.random.key(11), (rows, *shape))
     positions = jnp.arange(rows)
     return {"image": images, "label": positions % CLASSES, "position": positions}
+
+
+def pairs(rows=6, shape=SHAPE):
+    """The batch with conditions beside its images."""
+    conditions = jax.random.uniform(jax.random.key(12), (rows, *shape))
+    return {**batch(rows, shape), "condition": conditions}
 
 
 def generator(conditioning="none", shape=SHAPE, **fields):
@@ -84,9 +92,55 @@ def vae(**changes):
     return dataclasses.replace(model, **changes)
 
 
+def unet(normalization="instance", **fields):
+    return UNet(1, detail=2, width=2, levels=1, normalization=normalization, **fields)
+
+
+def patches(**fields):
+    return PatchDiscriminator(width=2, levels=1, **fields)
+
+
+def regression(**changes):
+    """A network from images to images, by gradient descent."""
+    model = Regression(generator=unet(), g_optimizer=optax.sgd(0.1), ema_decay=0.9)
+    return dataclasses.replace(model, **changes)
+
+
+def pix2pix(**changes):
+    """The same with a discriminator, and the game of least squares."""
+    model = Pix2Pix(
+        generator=unet(),
+        discriminator=patches(),
+        g_optimizer=optax.sgd(0.1),
+        d_optimizer=optax.sgd(0.1),
+        loss=ADVERSARIAL_LOSSES["least_squares"],
+        l1_weight=2.0,
+        ema_decay=0.9,
+    )
+    return dataclasses.replace(model, **changes)
+
+
+def cyclegan(**changes):
+    """Both ways, and a pool of ten images each."""
+    model = CycleGAN(
+        forward=unet(),
+        backward=unet(),
+        image_judge=patches(),
+        condition_judge=patches(),
+        g_optimizer=optax.sgd(0.1),
+        d_optimizer=optax.sgd(0.1),
+        loss=ADVERSARIAL_LOSSES["least_squares"],
+        cycle_weight=2.0,
+        identity_weight=3.0,
+        pool_size=10,
+        ema_decay=0.9,
+    )
+    return dataclasses.replace(model, **changes)
+
+
 def initial(model, **shapes):
     """The model's state before the first step."""
-    return jax.jit(model.init)(KEY, batch(**shapes))
+    return jax.jit(model.init)(KEY, pairs(**shapes))
 
 
 def compiled(model):

@@ -11,11 +11,16 @@ from small_models import (
     KEY,
     batch,
     compiled,
+    cyclegan,
     discriminator,
     finite,
     gan,
     generator,
+    pairs,
+    pix2pix,
+    regression,
     same,
+    unet,
     vae,
 )
 
@@ -43,13 +48,16 @@ MODELS = {
         optimizer=ADAM,
         num_classes=CLASSES,
     ),
+    "regression": regression(generator=unet("batch"), g_optimizer=ADAM),
+    "pix2pix": pix2pix(generator=unet("batch"), g_optimizer=ADAM, d_optimizer=ADAM),
+    "cyclegan": cyclegan(forward=unet("batch"), g_optimizer=ADAM, d_optimizer=ADAM),
 }
 
 
 @functools.cache
 def start(name):
     """(state before the first step, the compiled step)."""
-    return MODELS[name].init(KEY, batch()), compiled(MODELS[name])
+    return MODELS[name].init(KEY, pairs()), compiled(MODELS[name])
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -67,10 +75,10 @@ def test_parts_cover_all_parameters_once(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_step_moves_every_part_and_can_be_given_its_own_result(name):
     before, step = start(name)
-    after, _ = step(before, batch(), KEY)
+    after, _ = step(before, pairs(), KEY)
     describe = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
     assert describe(after) == describe(before)
-    again, metrics = step(after, batch(), KEY)
+    again, metrics = step(after, pairs(), KEY)
     assert finite((again, metrics))
     for part in ("params", "opt", "stats", "ema"):
         for network, leaves in getattr(before, part).items():
@@ -79,7 +87,7 @@ def test_a_step_moves_every_part_and_can_be_given_its_own_result(name):
 
 
 def test_a_classifier_learns_what_there_is_to_learn():
-    model, rows = MODELS["classifier"], batch()
+    model, rows = MODELS["classifier"], pairs()
     # The label is the brightness.
     rows["image"] = jnp.broadcast_to(rows["label"][:, None, None, None] / 2.0, (6, 8, 8, 1))
     state, step = start("classifier")
@@ -101,3 +109,15 @@ def test_an_ability_that_a_model_lacks_is_an_error_that_names_both():
         base.require(MODELS["classifier"], base.Sampler, "sample")
     with pytest.raises(UserError, match=r"judge: .*LabelReader.*VAE"):
         base.require(MODELS["vae"], base.LabelReader, "judge")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_translators_translate_and_one_knows_the_way_back(name):
+    ways = {"regression": 1, "pix2pix": 1, "cyclegan": 2}.get(name, 0)
+    for number, ability in enumerate((base.Translator, base.TwoWayTranslator)):
+        if ways > number:
+            base.require(MODELS[name], ability, "translate")
+            assert not isinstance(MODELS[name], base.Sampler | base.Reconstructor)
+        else:
+            with pytest.raises(UserError, match=f"translate: needs a {ability.__name__}"):
+                base.require(MODELS[name], ability, "translate")

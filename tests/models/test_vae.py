@@ -148,6 +148,27 @@ def test_reconstruction_is_the_mean_image_at_the_posterior_mean(weighed):
     np.testing.assert_allclose(model.reconstruct(params, images), expected, rtol=1e-5)
 
 
+def test_moments_are_those_of_the_images_that_are_simulated(weighed):
+    # A pixel's logits, one Bernoulli image for each draw.
+    model, _, after, _ = weighed
+    params, num = model.inference_params(after), 4000
+    latents = jnp.tile(jnp.linspace(-1, 1, LATENTS), (num, 1))
+    images = np.asarray(model.simulate(params, latents, KEY, jnp.arange(num)))
+    mean, variance = (np.asarray(each) for each in model.moments(params, latents[:1]))
+    assert mean.shape == variance.shape == (1, 8, 8, 1)
+    assert (np.abs(images.mean(0) - mean[0]) < 5 * np.sqrt(variance[0] / num)).all()
+    # The variance of a binary sample is that of its mean.
+    np.testing.assert_allclose(variance, mean * (1 - mean), rtol=1e-5)
+
+
+def test_moments_of_factor_analysis_are_the_line_and_its_variance():
+    latents = jnp.array([[1.0, -2.0], [0.5, 0.0]])
+    mean, variance = FACTOR_ANALYSIS.moments(factor_analysis.known_params(), latents)
+    expected = latents @ factor_analysis.W + factor_analysis.B
+    np.testing.assert_allclose(mean.reshape(2, 4), expected, rtol=1e-5)
+    np.testing.assert_array_equal(variance, np.full((2, 2, 2, 1), factor_analysis.VARIANCE))
+
+
 def test_active_units_are_the_latents_whose_mean_moves_with_the_image():
     model = FACTOR_ANALYSIS
     params = factor_analysis.known_params()
