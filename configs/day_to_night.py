@@ -13,7 +13,7 @@ def get_config(arg: str = "shapes") -> ConfigDict:
     config = ConfigDict({"name": "day_to_night", "seed": 0})
     config.data = common.data(dataset)
     config.pairs = common.pairs(dataset, "day", "night")
-    config.model = common.cyclegan_model(identity_weight=1.0)
+    config.model = common.cyclegan_model(identity_weight=10.0)
     config.generator = common.unet(width=16, blocks=0, residual=False)
     config.discriminator = common.patches()
     config.optimizer = common.gan_optimizers(1e-3, 3e-4, b1=0.5, schedule="linear")

@@ -13,7 +13,7 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     config = ConfigDict({"name": "plain_to_coloured", "seed": 0})
     config.data = common.data(dataset)
     config.pairs = common.pairs(dataset, "colour", "inverted_coloured")
-    config.model = common.cyclegan_model()
+    config.model = common.cyclegan_model(identity_weight=0.0)
     config.generator = common.unet(width=16, blocks=0, residual=False)
     config.discriminator = common.patches()
     config.optimizer = common.gan_optimizers(5e-4, b1=0.5, schedule="linear")

@@ -25,7 +25,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -117,6 +117,7 @@ def run_seed(here: Experiment, whole: dict[str, np.ndarray], seed: int) -> dict[
 def main(argv: list[str]) -> None:
     """Runs the seeds that are missing and writes the table."""
     del argv
+    logging.set_verbosity(logging.ERROR)
     here, results = experiment(), pathlib.Path(FLAGS.results)
     whole = read(here.sources["train"], np.arange(len(here.sources["train"])))
     settings = {

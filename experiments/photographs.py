@@ -4,8 +4,8 @@
     python experiments/photographs.py [--workdir=runs/restore_photographs] [--duration='6000 steps']
 
 Cuts patches of 32x32 pixels out of photographs of scikit-image and scikit-learn, trains
-configs/restore_l1.py on them, and restores a photograph that it has not seen, in tiles, from several
-kinds of damage, beside the classical method that is best on a part of another. Writes
+configs/restore_l1.py on them, and restores a photograph that it has not seen, in tiles, from
+several kinds of damage, beside the classical method that is best on a part of another. Writes
 docs/images/photographs.png (damaged | classical | restored | true) and results/photographs.md.
 """
 
@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -97,6 +97,7 @@ def best_classical(text: str) -> tuple[classical.Candidate, dict]:
 def main(argv: list[str]) -> None:
     """Cuts, trains, restores, writes."""
     del argv
+    logging.set_verbosity(logging.ERROR)
     patches = pathlib.Path(FLAGS.patches)
     if not (patches / "rocket_0000.png").exists():
         cut(patches)

@@ -92,6 +92,7 @@ def _is_whole(value: float) -> bool:
 
 
 COUNT = Rule("a whole number of at least 1", lambda v: _is_whole(v) and v >= 1)
+NUMBER = Rule("a whole number of at least 0", lambda v: _is_whole(v) and v >= 0)
 SEED = Rule("a whole number from 0 to 2^32 - 1", lambda v: _is_whole(v) and 0 <= v < 2**32)
 AMOUNT = Rule("a number of at least 0", lambda v: v >= 0)
 RATE = Rule("a number above 0", lambda v: v > 0)
@@ -107,7 +108,7 @@ NUMBERS = {
     "auxiliary_weight": AMOUNT,
     "b1": DECAY,
     "b2": DECAY,
-    "blocks": AMOUNT,
+    "blocks": NUMBER,
     "batch_size": COUNT,
     "clip_norm": AMOUNT,
     "cycle_weight": AMOUNT,

@@ -41,3 +41,28 @@ def runs(tmp_path_factory) -> pathlib.Path:
         flags = [f"--config=tests/small_config.py:{model}", f"--workdir={folder / model}"]
         assert launch.main(["launch.py", "train", *flags]) == 0
     return folder
+
+
+#: Runs on pictures: their config, and what makes it tiny.
+PICTURE_RUNS = {
+    "restore": "restore_l1.py:mnist_sample,test --config.generator.width=4 "
+    "--config.generator.detail=4",
+    "cycle": "thin_to_thick.py:mnist_sample,test --config.generator.width=4 "
+    "--config.generator.detail=4 --config.discriminator.width=4",
+    "shapes": "article_vae.py:shapes,test --config.data.num_examples=64 "
+    "--config.data.num_evaluation=32 --config.data.image_size=16 --config.encoder.widths=16 "
+    "--config.decoder.widths=16 --config.model.latent_size=4 --config.evaluation.num_samples=0",
+}
+
+
+@pytest.fixture(scope="session")
+def picture_runs(runs, tmp_path_factory) -> dict[str, pathlib.Path]:
+    """The runs `vae` and `gan`, and those of `PICTURE_RUNS`, by name."""
+    import launch
+
+    folder = tmp_path_factory.mktemp("picture_runs")
+    for name, flags in PICTURE_RUNS.items():
+        steps = "--config.training.duration=2 --config.training.checkpoint_every=2"
+        train = f"train --config=configs/{flags} {steps} --workdir={folder / name}"
+        assert launch.main(["launch.py", *train.split()]) == 0
+    return {name: folder / name for name in PICTURE_RUNS} | {n: runs / n for n in ("vae", "gan")}

@@ -7,12 +7,15 @@ import json
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from PIL import Image
 from test_configs import NAMES, load
 
 from genjax import factory
 from genjax.errors import UserError
-from genjax.models.base import LabelReader, Reconstructor, Sampler
+from genjax.imaging.views import Thick, Thin
+from genjax.models.base import LabelReader, Reconstructor, Sampler, Translator
 
 
 @pytest.fixture
@@ -85,12 +88,14 @@ def test_models_have_the_abilities_and_metrics_of_their_kind(fields_only):
         "article_gan": ({Sampler}, {"frechet_distance", "class_entropy"}),
         "article_cgan": ({Sampler}, {"frechet_distance", "label_accuracy"}),
         "classifier": ({LabelReader}, {"accuracy"}),
+        "restore_l1": ({Translator}, {"psnr", "input_psnr"}),
+        "thin_to_thick": ({Translator}, {"mae"}),
     }
     for name, (abilities, metrics) in expected.items():
         experiment = build(name)
         found = {
             ability
-            for ability in (Sampler, Reconstructor, LabelReader)
+            for ability in (Sampler, Reconstructor, LabelReader, Translator)
             if isinstance(experiment.model, ability)
         }
         assert found == abilities
@@ -189,3 +194,111 @@ def test_a_discriminators_schedule_counts_its_own_updates(fields_only):
         state = jax.tree.map(lambda leaf, half=half: leaf + half, optimizer.init(jnp.zeros(())))
         update, _ = optimizer.update(jnp.ones(()), state, jnp.zeros(()))
         assert float(update) == pytest.approx(-0.5)
+
+
+def refused(name, message, **changes):
+    """Building `name` with these changes is an error that starts so."""
+    with pytest.raises(UserError) as error:
+        build(name, **changes)
+    assert str(error.value).startswith(message), error.value
+    assert "\n" not in str(error.value)
+
+
+def test_pairs_are_views_by_name(fields_only):
+    pairing = build("thin_to_thick", pairs__input="thin", pairs__target="thick").pairing
+    assert (type(pairing.input), type(pairing.target)) == (Thin, Thick)
+    assert build("article_vae").pairing is None
+    refused("thin_to_thick", "pairs.input: ", pairs__input="thinn")
+    refused("thin_to_thick", "pairs.target: ", pairs__target="gaussian_noise:much")
+
+
+def test_a_model_without_pairs_has_no_section_for_them(fields_only):
+    config = load("article_vae").to_dict() | {"pairs": {"input": "none", "target": "none"}}
+    with pytest.raises(UserError, match="^pairs: no such field"):
+        factory.build(config)
+
+
+def test_without_pairs_halves_of_the_training_split_are_strangers(fields_only):
+    """Of 4,000 digits, 2,000 conditions and as many images; scored are all, with the answers."""
+    apart, together = build("thin_to_thick"), build("restore_l1")
+    train, whole = apart.sources["train"], together.sources["train"]
+    assert (len(train), len(whole)) == (2000, 4000)
+    np.testing.assert_array_equal(train[0]["condition"], whole[0]["image"])
+    np.testing.assert_array_equal(train[0]["image"], whole[2000]["image"])
+    assert apart.sources["test"][0].keys() == whole[0].keys()
+    assert apart.knows_answers
+
+
+def test_a_network_of_images_has_the_answers_channels_and_its_own_norms(fields_only):
+    model = build("restore_gan", pairs__target="inverted_coloured").model
+    assert model.generator.channels == 3
+    both = build("thin_to_thick", pairs__target="inverted_coloured", model__identity_weight=0.0)
+    assert (both.model.forward.channels, both.model.backward.channels) == (3, 1)
+    message = "generator.normalization: "
+    refused("restore_l1", message, generator__normalization="layer")
+    refused("restore_l1", "generator.name: ", generator__name="unett")
+    refused("restore_gan", "discriminator.name: ", discriminator__name="unet")
+    refused("restore_l1", "generator.blocks: 0.5 is not a whole", generator__blocks=0.5)
+
+
+@pytest.mark.parametrize("part", ["generator", "discriminator"])
+def test_levels_halve_whole_pixels(part, fields_only):
+    """28 is 4 times 7."""
+    build("restore_gan", **{f"{part}__levels": 2})
+    refused("restore_gan", f"{part}.levels: 3 halvings of 28 pixels", **{f"{part}__levels": 3})
+
+
+def test_identity_is_of_images_with_equal_channels(fields_only):
+    changes = {"pairs__target": "inverted_coloured", "model__identity_weight": 2.5}
+    message = "model.identity_weight: 2.5 compares images of 3 with conditions of 1 channels"
+    refused("thin_to_thick", message, **changes)
+
+
+def test_a_pool_holds_at_least_a_batch(fields_only):
+    changes = {"training__batch_size": 32}
+    message = "model.pool_size: 31 is less than training.batch_size; at least 32"
+    refused("thin_to_thick", message, model__pool_size=31, **changes)
+    build("thin_to_thick", model__pool_size=32, **changes)
+
+
+def two_folders(tmp_path, **config_names):
+    """Twelve pictures of one name in each."""
+    rows = np.arange(16, dtype=np.uint8)[:, None]
+    for folder, names in (("in", "p{}.png"), ("out", "p{}.bmp")):
+        (tmp_path / folder).mkdir()
+        for number in range(12):
+            levels = np.broadcast_to(10 * number + rows, (16, 16))
+            Image.fromarray(levels).save(tmp_path / folder / names.format(number))
+    return {
+        "data__input_path": str(tmp_path / "in"),
+        "data__target_path": str(tmp_path / "out"),
+        "data__image_size": 16,
+    }
+
+
+def build_of_folders(name, **changes):
+    config = load(name, "folders,test").to_dict()
+    for path, value in changes.items():
+        *sections, field = path.split("__")
+        at(config, tuple(sections))[field] = value
+    return factory.build(config)
+
+
+def test_two_folders_need_a_model_of_pairs(tmp_path, fields_only):
+    where = two_folders(tmp_path)
+    with pytest.raises(UserError, match=r"^data\.name: 'folders' has pairs"):
+        build_of_folders("article_gan", **where)
+
+
+def test_answers_of_two_folders_are_known_if_they_are_pairs(tmp_path, fields_only):
+    where = two_folders(tmp_path)
+    paired = build_of_folders("restore_l1", **where)
+    assert paired.knows_answers
+    assert "psnr" in paired.metrics()
+    assert paired.sources["test"][0].keys() == {"image", "condition"}
+    apart = {**where, "checkpoint__best_metric": ""}
+    unpaired = build_of_folders("thin_to_thick", **apart)
+    assert not unpaired.knows_answers
+    assert unpaired.metrics() == []
+    with pytest.raises(UserError, match=r"^checkpoint\.best_metric: 'mae' .*; choose ''"):
+        build_of_folders("thin_to_thick", **{**apart, "checkpoint__best_metric": "mae"})

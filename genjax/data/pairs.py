@@ -2,13 +2,14 @@
 
 import contextlib
 import dataclasses
+import glob
 import pathlib
 from collections.abc import Iterator
 
 import numpy as np
 
 from genjax.data.base import SPLITS, Example, Source
-from genjax.data.folder import Folder, folder
+from genjax.data.folder import SUFFIXES, Folder, folder
 from genjax.data.reading import read
 from genjax.errors import UserError
 
@@ -82,7 +83,7 @@ def folders(
       max_unreadable: go on without broken files as long as there are no more of them than this.
 
     Raises:
-      UserError: as `folder` does; pictures without a partner, which are named.
+      UserError: as `folder` does; pictures without a partner, or two of one name, which are named.
     """
     fields = {
         "image_size": image_size,
@@ -101,11 +102,15 @@ def folders(
     if not paired:
         ours, theirs = strip(inputs[split]), strip(targets[split])
         return Pairs(ours, theirs, length=max(len(ours), len(theirs)))
-    partners = _by_name(targets)
-    _check_partners(_by_name(inputs), partners, input_path, target_path)
-    ours = strip(inputs[split])
+    partners = _by_name(targets, "data.target_path")
+    _check_partners(_by_name(inputs, "data.input_path"), partners, input_path, target_path)
+    # A picture whose partner can not be read goes with it.
+    files = tuple(file for file in inputs[split].files if _name(file) in partners)
+    if not files:
+        raise UserError(f"data.target_path: no readable partner for any picture of {split}")
+    ours = dataclasses.replace(strip(inputs[split]), files=files)
     theirs = dataclasses.replace(
-        strip(targets[split]), files=tuple(partners[_name(file)] for file in ours.files)
+        strip(targets[split]), files=tuple(partners[_name(file)] for file in files)
     )
     return Pairs(ours, theirs, length=len(ours))
 
@@ -122,15 +127,29 @@ def _name(file: str) -> str:
     return str(pathlib.PurePosixPath(file).with_suffix(""))
 
 
-def _by_name(sources: dict[str, Folder]) -> dict[str, str]:
-    return {_name(file): file for source in sources.values() for file in source.files}
+def _by_name(sources: dict[str, Folder], field: str) -> dict[str, str]:
+    files = {}
+    for file in sorted(file for source in sources.values() for file in source.files):
+        if (other := files.setdefault(_name(file), file)) != file:
+            raise UserError(
+                f"{field}: {other} and {file} have one name, which pairs go by; rename one"
+            )
+    return files
+
+
+def _is_there(folder: str, name: str) -> bool:
+    """Whether there is a picture of this name, be it that it can not be read."""
+    path = pathlib.Path(folder).expanduser() / name
+    found = path.parent.glob(f"{glob.escape(path.name)}.*")
+    return any(_name(each.name) == path.name and each.suffix.lower() in SUFFIXES for each in found)
 
 
 def _check_partners(
     inputs: dict[str, str], targets: dict[str, str], input_path: str, target_path: str
 ) -> None:
     for ours, theirs, where in ((inputs, targets, target_path), (targets, inputs, input_path)):
-        if lacking := sorted(ours[name] for name in ours.keys() - theirs.keys()):
+        alone = (name for name in ours.keys() - theirs.keys() if not _is_there(where, name))
+        if lacking := sorted(ours[name] for name in alone):
             more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
             raise UserError(
                 f"data.{'target' if ours is inputs else 'input'}_path: {where} has no partner for "

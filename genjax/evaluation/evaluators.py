@@ -52,6 +52,16 @@ def float_batches(source: Source, batch_size: int) -> Iterator[Batch]:
         yield to_float(batch)
 
 
+def _checked_side(source: Source) -> int:
+    """The images' shorter side; a UserError if SSIM's window does not fit."""
+    side = min(source.image_shape[:2])
+    if side < WINDOW:
+        raise UserError(
+            f"data.image_size: {side} is smaller than the window of SSIM; at least {WINDOW}"
+        )
+    return side
+
+
 @dataclasses.dataclass(frozen=True)
 class ReconstructionEvaluator:
     """Mean MSE, MAE, PSNR (dB), SSIM and, of large images, MS-SSIM of reconstructions.
@@ -66,11 +76,7 @@ class ReconstructionEvaluator:
     lpips: PerceptualDistance | None = None
 
     def __post_init__(self):
-        side = min(self.source.image_shape[:2])
-        if side < WINDOW:
-            raise UserError(
-                f"data.image_size: {side} is smaller than the window of SSIM; at least {WINDOW}"
-            )
+        side = _checked_side(self.source)
         if self.lpips and side < MIN_SIDE:
             raise UserError(f"--lpips: images of {side} pixels are too small; at least {MIN_SIDE}")
 
@@ -127,6 +133,9 @@ class TranslationEvaluator:
     source: Source
     batch_size: int
     pairing: Pairing
+
+    def __post_init__(self):
+        _checked_side(self.source)
 
     def planned(self, model: Any) -> list[Score]:
         """A score for each distance."""

@@ -12,9 +12,11 @@ from genjax.data.base import InMemory
 from genjax.errors import UserError
 from genjax.evaluation import samples
 from genjax.evaluation.evaluators import (
+    MAX_PSNR,
     AccuracyEvaluator,
     BoundEvaluator,
     ReconstructionEvaluator,
+    TranslationEvaluator,
 )
 from genjax.evaluation.extractors import ClassifierExtractor, PixelExtractor
 from genjax.evaluation.samples import (
@@ -22,6 +24,8 @@ from genjax.evaluation.samples import (
     MemorisationEvaluator,
     SampleEvaluator,
 )
+from genjax.imaging.degradations import parse
+from genjax.imaging.views import VIEWS, Pairing
 
 KEY = jax.random.key(3)
 NUM, SIDE = 10, 12  # batches of 4 leave a ragged one of 2
@@ -123,6 +127,78 @@ def test_a_learned_distance_stands_beside_the_others_with_its_weights():
         ReconstructionEvaluator(source(side=30), 4, Largest())
 
 
+@dataclasses.dataclass(frozen=True)
+class Lighter:
+    """Translates by adding a constant."""
+
+    offset: float = 0.0
+
+    def translate(self, params, images):
+        del params
+        return images + self.offset
+
+
+@dataclasses.dataclass(frozen=True)
+class Mean:
+    """Translates to the mean of the channels."""
+
+    def translate(self, params, images):
+        del params
+        return images.mean(-1, keepdims=True)
+
+
+def pairing(input="none", target="none") -> Pairing:
+    return Pairing(*(parse(f"pairs.{name}", name, VIEWS) for name in (input, target)))
+
+
+def test_a_perfect_translation_has_the_psnr_of_rounding_to_8_bits():
+    """Rounding errs by up to half a level of 255, evenly: the mean square is 1 / (12 255^2)."""
+    assert pytest.approx(10 * math.log10(12 * 255**2)) == MAX_PSNR
+    found = TranslationEvaluator(source(), 4, pairing())(Lighter(), {}, KEY)
+    perfect = {"mse": 0.0, "mae": 0.0, "psnr": pytest.approx(MAX_PSNR), "ssim": pytest.approx(1.0)}
+    assert found == {**perfect, **{f"input_{name}": value for name, value in perfect.items()}}
+
+
+def test_what_came_in_is_scored_beside_what_came_out():
+    """All white as the answer to black: without a change mse 1, with one of 0.9 (1 - 0.9)^2."""
+    black = InMemory(np.zeros((NUM, SIDE, SIDE, 1), np.uint8))
+
+    @dataclasses.dataclass(frozen=True)
+    class White:
+        def __call__(self, batch, key):
+            return {**batch, "condition": batch["image"], "image": 1 - batch["image"]}
+
+        def shapes(self, image_shape):
+            return image_shape, image_shape
+
+    evaluate = TranslationEvaluator(black, 4, White())
+    found = evaluate(Lighter(0.9), {}, KEY)
+    assert (found["input_mse"], found["input_mae"], found["input_psnr"]) == (1, 1, 0)
+    expected = {"mse": 0.01, "mae": 0.1, "psnr": 20.0}
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+    units = {score.metric: score.unit for score in evaluate.planned(Lighter())}
+    assert {name for name, unit in units.items() if unit == "dB"} == {"psnr", "input_psnr"}
+    assert {score.n_real for score in evaluate.planned(Lighter())} == {NUM}
+
+
+def test_the_number_of_an_image_says_how_it_is_damaged_whatever_the_batch():
+    damage = pairing("gaussian_noise:0.05..0.3")
+    scores = [
+        TranslationEvaluator(source(), size, damage)(Lighter(0.1), {}, jax.random.key(size))
+        for size in (1, 4, 64)
+    ]
+    assert 0.001 < scores[0]["input_mse"] < 0.09
+    for other in scores[1:]:
+        assert other == pytest.approx(scores[0], rel=1e-5)
+
+
+def test_an_input_of_other_channels_has_no_distance_to_the_answer():
+    """A grey image in three channels, and its brightness as the answer."""
+    evaluate = TranslationEvaluator(source(), 4, pairing("colour"))
+    assert names(evaluate, Mean()) == ("mse", "mae", "psnr", "ssim")
+    assert evaluate(Mean(), {}, KEY)["mse"] == pytest.approx(0, abs=1e-9)
+
+
 @pytest.mark.parametrize("batch_size", [1, 4, 10, 64])
 def test_the_bound_counts_every_image_once(batch_size):
     """log p = -(0 + ... + 9) / 10 = -4.5; KL = 2 + 3; one of two latents is active."""
@@ -159,6 +235,8 @@ def test_what_is_planned_is_what_comes():
         (ReconstructionEvaluator(real, 4), Fake()),
         (BoundEvaluator(real, 4), Fake()),
         (AccuracyEvaluator(real, 4), CornerReader()),
+        (TranslationEvaluator(real, 4, pairing("gaussian_blur:1")), Lighter()),
+        (TranslationEvaluator(real, 4, pairing("colour", "thick")), Mean()),
         (SampleEvaluator(real, PixelExtractor(), 20, 4, True), Memory(real)),
         (MemorisationEvaluator(real, source(), extractor(), 8, 4), Memory(real)),
         (ClassificationEvaluator(real, real, lambda train: extractor(), 4), Memory(real)),
@@ -315,3 +393,5 @@ def test_a_classifier_is_fitted_to_as_many_generated_images_as_there_are_real_on
 def test_images_smaller_than_the_window_of_ssim_are_refused_at_once():
     with pytest.raises(UserError, match=r"data\.image_size: 10 is smaller"):
         ReconstructionEvaluator(source(side=10), 4)
+    with pytest.raises(UserError, match=r"data\.image_size: 10 is smaller"):
+        TranslationEvaluator(source(side=10), 4, pairing())

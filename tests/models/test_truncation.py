@@ -1,18 +1,34 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
-from small_models import KEY, LATENTS, gan, initial
 
 from genjax.models.base import sample, sample_latents
 
-MODEL, NUM = gan(), 4000
+KEY = jax.random.key(7)
+LATENTS, NUM = 4, 4000
+
+
+@dataclasses.dataclass(frozen=True)
+class Mirror:
+    """A model whose images are its latents, between 0 and 1."""
+
+    latent_size: int = LATENTS
+    num_classes: int = 0
+
+    def generate(self, params, latents, labels=None):
+        return jax.nn.sigmoid(latents).reshape(-1, 2, 2, 1)
+
+
+MODEL = Mirror()
 POSITIONS = jnp.arange(NUM)
 WHOLE = np.asarray(sample_latents(MODEL, KEY, POSITIONS))
 
 
-@pytest.mark.parametrize("truncation", [0.05, 0.7, 2.0, 6.0])
+@pytest.mark.parametrize("truncation", [0.05, 2.0, 6.0])
 def test_truncated_latents_have_the_truncated_normal_distribution(truncation):
     latents = np.asarray(sample_latents(MODEL, KEY, POSITIONS, truncation), np.float64)
     assert latents.shape == (NUM, LATENTS)
@@ -25,7 +41,7 @@ def test_truncated_latents_have_the_truncated_normal_distribution(truncation):
     assert scipy.stats.kstest(latents.ravel(), expected.cdf).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("truncation", [0.05, 0.7, 2.0, 6.0])
+@pytest.mark.parametrize("truncation", [0.05, 2.0, 6.0])
 def test_a_truncated_latent_keeps_its_place_among_all(truncation):
     latents = np.asarray(sample_latents(MODEL, KEY, POSITIONS, truncation)).ravel()
     assert (np.diff(latents[np.argsort(WHOLE.ravel())]) >= 0).all()
@@ -42,11 +58,10 @@ def test_a_wide_truncation_changes_nothing_and_none_is_exactly_nothing():
 
 
 def test_a_truncated_sample_is_the_same_in_whatever_batch():
-    params = MODEL.inference_params(initial(MODEL))
     some = jnp.array([7, 3, 3999])
     latents = sample_latents(MODEL, KEY, POSITIONS, 0.5)
     np.testing.assert_allclose(sample_latents(MODEL, KEY, some, 0.5), latents[some], atol=1e-6)
-    draw = jax.jit(lambda positions: sample(MODEL, params, KEY, positions, truncation=0.5))
-    expected = MODEL.generate(params, latents[some])
-    np.testing.assert_allclose(draw(some), expected, atol=1e-5)
-    np.testing.assert_allclose(draw(some[::-1]), expected[::-1], atol=1e-5)
+    images = sample(MODEL, None, KEY, some, truncation=0.5)
+    np.testing.assert_allclose(images, MODEL.generate(None, latents[some]), atol=1e-6)
+    assert images.min() >= jax.nn.sigmoid(-0.5)
+    assert images.max() <= jax.nn.sigmoid(0.5)

@@ -1,5 +1,7 @@
 """One step, compiled for one device or eight, by pmap or by jit, gives the same numbers."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,11 +18,13 @@ from genjax.losses.likelihoods import Bernoulli
 from genjax.losses.penalties import PENALTIES
 from genjax.models.base import TrainState
 from genjax.models.gan import GAN
+from genjax.models.translation import CycleGAN, Regression
 from genjax.models.vae import VAE
 from genjax.nn.dcgan import DCGANDecoder, DCGANEncoder
 from genjax.nn.heads import Discriminator, Posterior
 from genjax.nn.layers import AXIS
 from genjax.nn.mlp import MLPDecoder, MLPEncoder
+from genjax.nn.unet import PatchDiscriminator, UNet
 from genjax.training.parallel import Devices
 
 BATCH_SIZE, STEPS, CLASSES, LATENTS = 16, 4, 3, 4
@@ -34,13 +38,14 @@ SOURCE = InMemory(
 )
 
 
-def dim(images, key, positions):
-    """An augmentation that draws for each example."""
-    return images * rng.uniform(key, positions, (1, 1, 1))
+def dim(batch, key):
+    """An augmentation that draws for each example, of which the condition is the negative."""
+    images = batch["image"] * rng.uniform(key, batch["position"], (1, 1, 1))
+    return {**batch, "image": images, "condition": 1 - batch["image"]}
 
 
-def identity(images, key, positions):
-    return images
+def identity(batch, key):
+    return batch
 
 
 def gan(penalty, conditional=False, d_steps=1, **networks):
@@ -82,6 +87,8 @@ def vae():
     )
 
 
+UNET = UNet(1, detail=2, width=2, levels=1, blocks=0, normalization="batch")
+PATCHES = PatchDiscriminator(width=2, levels=1)
 MODELS = {
     "vae": vae(),
     "gan": gan(
@@ -90,6 +97,21 @@ MODELS = {
         discriminator=Discriminator(DCGANEncoder(width=4)),
     ),
     "conditional_gan": gan("gradient_penalty", conditional=True, d_steps=2),
+    "regression": Regression(generator=UNET, g_optimizer=optax.sgd(0.05), ema_decay=0.9),
+    # Of the fakes that its judges are shown, some are of the steps before.
+    "cyclegan": CycleGAN(
+        forward=dataclasses.replace(UNET, normalization="instance"),
+        backward=UNET,
+        image_judge=PATCHES,
+        condition_judge=PATCHES,
+        g_optimizer=optax.sgd(0.05),
+        d_optimizer=optax.sgd(0.05),
+        loss=ADVERSARIAL_LOSSES["least_squares"],
+        cycle_weight=1.0,
+        identity_weight=1.0,
+        pool_size=20,
+        ema_decay=0.9,
+    ),
 }
 
 
@@ -97,7 +119,8 @@ def train(model, devices, augment=dim, steps_per_call=STEPS):
     """(state after `STEPS` steps, metrics of every step), in dispatches of `steps_per_call`."""
     plan = Plan(0, len(SOURCE), BATCH_SIZE * model.batches_per_step)
     reader = Resident(SOURCE, plan)
-    shapes = {"image": jnp.zeros((1, *SHAPE)), "label": jnp.zeros(1, jnp.int32)}
+    image = jnp.zeros((1, *SHAPE))
+    shapes = {"image": image, "condition": image, "label": jnp.zeros(1, jnp.int32)}
     state = devices.replicate(jax.jit(model.init)(KEY, shapes))
     run = devices.compile(model, reader.fetch, augment)
     store, key = devices.replicate(reader.store), devices.replicate(KEY)
