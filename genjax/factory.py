@@ -671,10 +671,14 @@ def _check_scores(experiment: Experiment) -> None:
     fields, metrics = experiment.config["checkpoint"], experiment.metrics()
     choose("checkpoint.best_mode", fields["best_mode"], dict.fromkeys(("min", "max")))
     if fields["best_metric"] and not metrics:
+        why = (
+            "two folders without pairs hold no answers"
+            if isinstance(experiment.model, Translator)
+            else "samples are judged by a classifier, which needs labels and evaluation.num_samples"
+        )
         raise UserError(
-            f"checkpoint.best_metric: {fields['best_metric']!r} is not computed, since samples "
-            "are judged by a classifier, which needs labels and evaluation.num_samples; choose '', "
-            "to keep the last checkpoint only"
+            f"checkpoint.best_metric: {fields['best_metric']!r} is not computed, since {why}; "
+            "choose '', to keep the last checkpoint only"
         )
     if fields["best_metric"]:
         choose("checkpoint.best_metric", fields["best_metric"], dict.fromkeys(metrics))

@@ -18,10 +18,11 @@ from genjax.errors import UserError, choose
 from genjax.evaluation.sampling import balanced_labels, draw, slerp
 from genjax.factory import Experiment
 from genjax.imaging import prior
-from genjax.imaging.degradations import Degradation, Truth, parse
+from genjax.imaging.degradations import Degradation, Missing, Truth, parse
 from genjax.imaging.latents import Composed, compose, find_direction, latents_of, move
 from genjax.imaging.tiles import tiled
 from genjax.models.base import (
+    LikelihoodModel,
     Reconstructor,
     Sampler,
     TrainState,
@@ -224,16 +225,18 @@ class Loaded:
           UserError: the model is no prior, or the degradation does not say all that is needed.
         """
         require(self.model, Sampler, "restore")
+        if isinstance(degradation, str):
+            degradation = parse("--degradation", degradation)
+        check_method("--method", method, self.model, degradation)
         ask = functools.partial(
-            choose("--method", method, METHODS),
+            METHODS[method],
             self.model,
             self.params,
-            parse("--degradation", degradation) if isinstance(degradation, str) else degradation,
+            degradation,
             key=rng.key(seed, "restore"),
             restarts=restarts,
             steps=steps,
         )
-        degradation = ask.args[2]
         if truth is None:
             shape = images.shape[-3:]
             truth = degradation.known(shape)
@@ -305,6 +308,18 @@ class Loaded:
             rng.key(seed, "compose"),
             restarts=restarts,
             steps=steps,
+        )
+
+
+def check_method(where: str, method: str, model: Any, degradation: Degradation) -> None:
+    """Raises a UserError naming `where` if `method` can not undo it by this model as a prior."""
+    choose(where, method, METHODS)
+    if method != "impute":
+        return
+    require(model, LikelihoodModel, f"{where}: 'impute'")
+    if not isinstance(degradation, Missing):
+        raise UserError(
+            f"{where}: 'impute' fills in what is missing; for other degradations choose 'search'"
         )
 
 

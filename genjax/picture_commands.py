@@ -13,13 +13,13 @@ from rich.console import Console
 from genjax import rng
 from genjax.data.shapes import RANGES, Shapes, render
 from genjax.errors import UserError, choose
-from genjax.fields import COUNT, SEED, check_number
+from genjax.fields import COUNT, SEED, Rule, check_number
 from genjax.imaging.degradations import Degradation, parse
 from genjax.imaging.latents import Composed
 from genjax.imaging.pictures import Picture, pictures_in, read_picture, write_picture
 from genjax.imaging.streaming import Outcome, each_picture
 from genjax.imaging.tiles import LUMA
-from genjax.loaded import METHODS, Loaded, load
+from genjax.loaded import METHODS, Loaded, check_method, load
 from genjax.metrics.reconstruction import WINDOW, psnr, ssim
 from genjax.models.base import Sampler, Translator, TwoWayTranslator, require
 from genjax.report import grids
@@ -29,6 +29,7 @@ CONSOLE = Console(soft_wrap=True, highlight=False)
 #: Pairs of drawings from which a factor's direction is found, and how far apart they are, as a
 #: share of the factor's range.
 NUM_DRAWINGS, PART_OF_RANGE = 2000, 0.1
+ANY = Rule("a number", lambda _: True)
 
 Pixels = np.ndarray
 
@@ -84,6 +85,10 @@ def restore(
     if uncertainty and not prior:
         raise UserError("--uncertainty: comes from restarts of a VAE or GAN; this run has neither")
     masks = _masks(mask)
+    if prior:
+        check_method("--method", method, loaded.model, damage)
+        if not degrade:  # what is not known is so of every picture
+            damage.known(loaded.image_shape, None if mask is None else np.ones((1, 1, 1)))
     values: list[tuple[float, float, float]] = []
 
     def one(name: pathlib.Path, picture: Picture) -> dict[str, Picture]:
@@ -133,11 +138,11 @@ def psnr_and_ssim(made: Pixels, truth: Pixels) -> tuple[float, float]:
     return min(float(psnr(*pair)[0]), 60.0), similarity
 
 
-def _masks(path: pathlib.Path | None) -> Callable[..., Pixels | None]:
+def _masks(path: pathlib.Path | None, flag: str = "--mask") -> Callable[..., Pixels | None]:
     """For (name, size, enlarge): the mask [H, W, 1] of 0 and 1, or None without masks."""
     if path is None:
         return lambda *_: None
-    files = pictures_in(path, "--mask")
+    files = pictures_in(path, flag)
     root = path if path.is_dir() else path.parent
     by_name = {file.with_suffix(""): file for file in files}
 
@@ -148,11 +153,11 @@ def _masks(path: pathlib.Path | None) -> Callable[..., Pixels | None]:
     def find(name: pathlib.Path, size: tuple[int, int], enlarge: int = 1) -> Pixels:
         file = by_name.get(name.with_suffix("")) if path.is_dir() else files[0]
         if file is None:
-            raise UserError(f"--mask: {path} has no mask called {name.with_suffix('')}")
+            raise UserError(f"{flag}: {path} has no mask called {name.with_suffix('')}")
         mask = of(file).repeat(enlarge, 0).repeat(enlarge, 1)
         if mask.shape[:2] != size:
             ours, theirs = (" x ".join(map(str, s)) for s in (mask.shape[:2], size))
-            raise UserError(f"--mask: {root / file} is {ours}, but the picture {theirs}")
+            raise UserError(f"{flag}: {root / file} is {ours}, but the picture {theirs}")
         return mask.astype(np.float32)
 
     return find
@@ -163,7 +168,8 @@ def translate(
 ) -> None:
     """Translates every picture of `input` into `output`; with `back`, the other way."""
     loaded = load(workdir)
-    require(loaded.model, TwoWayTranslator if back else Translator, "translate")
+    ability, asked = (TwoWayTranslator, "translate --back") if back else (Translator, "translate")
+    require(loaded.model, ability, asked)
 
     def one(name: pathlib.Path, picture: Picture) -> dict[str, Picture]:
         del name
@@ -189,6 +195,7 @@ def enhance(
     The direction is that of an `attribute` of the `shapes` data, in that factor's unit, or the one
     from the pictures in `before` to those of the same names in `after`, whose amount is 1.
     """
+    check_number("--amount", amount, ANY)
     loaded = load(workdir)
     require(loaded.model, Sampler, "enhance")
     _without_labels(loaded)
@@ -202,9 +209,9 @@ def enhance(
     def one(name: pathlib.Path, picture: Picture) -> dict[str, Picture]:
         del name
         seen = fitted(picture.pixels, loaded.image_shape)
-        made = resized(loaded.enhance(seen[None], direction, amount)[0], picture.pixels.shape)
-        extra = {"_panel": Picture(side_by_side([picture.pixels, made]))} if panel else {}
-        return {"": picture.with_pixels(made), **extra}
+        made = as_it_came(loaded.enhance(seen[None], direction, amount)[0], picture)
+        shown = [picture.pixels, made.pixels]
+        return {"": made, **({"_panel": Picture(side_by_side(shown))} if panel else {})}
 
     _tell(_each(input, output, one, ["_panel"] if panel else []), "enhanced", output)
 
@@ -224,7 +231,9 @@ def attribute_direction(loaded: Loaded, attribute: str) -> Pixels:
     for index in range(NUM_DRAWINGS):
         factors = drawings.factors(index)
         for side, drawn in zip((-0.5, 0.5), pairs, strict=True):
-            changed = {**factors, attribute: factors[attribute] + side * amount}
+            # Only drawings that can be: light ends at 1, hue goes round.
+            value = factors[attribute] + side * amount - (amount / 2 if attribute == "light" else 0)
+            changed = {**factors, attribute: value % 1 if attribute == "hue" else value}
             drawn.append(render(changed, size, channels))
     before, after = (np.stack(drawn).astype(np.float32) / 255 for drawn in pairs)
     return loaded.direction(before, after, np.full(NUM_DRAWINGS, amount))
@@ -303,7 +312,7 @@ def compose(
     def one(name: pathlib.Path, picture: Picture) -> Mapping[str, Picture]:
         del name
         seen = fitted(picture.pixels, loaded.image_shape)
-        return {"": picture.with_pixels(resized(change(seen[None])[0], picture.pixels.shape))}
+        return {"": as_it_came(change(seen[None])[0], picture)}
 
     _tell(_each(input, output, one, []), "composed", output)
 
@@ -318,7 +327,9 @@ def _composed(
     seed: int,
 ) -> Composed:
     check_writable("--output", output)
-    names, find = pictures_in(source), _masks(masks)
+    if output.resolve() == (source if source.is_dir() else source.parent).resolve():
+        raise UserError(f"--output: {output} holds the pieces; choose a folder outside it")
+    names, find = pictures_in(source), _masks(masks, "--masks")
     if len(names) < 2:
         raise UserError(f"--input: {source} holds one picture; at least two make another")
     root = source if source.is_dir() else source.parent
@@ -332,7 +343,7 @@ def _composed(
     small = np.stack([fitted(piece.pixels, shape) for piece in pieces])
     covers = np.stack([resized(mask, (*shape[:2], 1)) for mask in shown])
     found = loaded.compose(small, covers, restarts=restarts, steps=steps, seed=seed)
-    write_picture(output / "composed.png", pieces[0].with_pixels(resized(found.image, size)))
+    write_picture(output / "composed.png", as_it_came(found.image, pieces[0]))
     panel = [*small, found.pasted, found.image]
     write_picture(output / "panel.png", Picture(side_by_side(panel)))
     return found
@@ -379,6 +390,14 @@ def resized(pixels: Pixels, shape: tuple[int, ...]) -> Pixels:
     how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
     made = cv2.resize(pixels, (width, height), interpolation=how)
     return made.reshape(height, width, -1).clip(0, 1)
+
+
+def as_it_came(made: Pixels, picture: Picture) -> Picture:
+    """What a model made of a picture, in the picture's size and in its channels."""
+    made = resized(made, picture.pixels.shape)
+    if picture.pixels.shape[-1] < made.shape[-1]:
+        made = made @ LUMA[:, None]
+    return picture.with_pixels(np.broadcast_to(made, picture.pixels.shape))
 
 
 def side_by_side(pictures: list[Pixels]) -> Pixels:

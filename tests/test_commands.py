@@ -1,5 +1,6 @@
 """Whole runs: training, resuming, scoring and using them, by the command line itself."""
 
+import functools
 import json
 import os
 import pathlib
@@ -261,7 +262,7 @@ def test_samples_follow_the_seed_alone(runs, tmp_path, monkeypatch):
         six.values()
     )
     whole = commands.draw
-    monkeypatch.setattr(commands, "draw", lambda *args: whole(*args, batch_size=4))
+    monkeypatch.setattr(commands, "draw", functools.partial(whole, batch_size=4))
     assert draw(runs, tmp_path / "batches", "--num=6", "--seed=1") == six
 
 

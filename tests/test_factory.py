@@ -74,8 +74,8 @@ def test_a_config_is_the_same_after_json(fields_only):
     assert isinstance(hash(again.model.encoder), int)
 
 
-def build(name: str, **changes):
-    config = load(name).to_dict()
+def build(name: str, argument: str = "mnist_sample,test", **changes):
+    config = load(name, argument).to_dict()
     for path, value in changes.items():
         *sections, field = path.split("__")
         at(config, tuple(sections))[field] = value
@@ -214,7 +214,7 @@ def test_pairs_are_views_by_name(fields_only):
 
 def test_a_model_without_pairs_has_no_section_for_them(fields_only):
     config = load("article_vae").to_dict() | {"pairs": {"input": "none", "target": "none"}}
-    with pytest.raises(UserError, match="^pairs: no such field"):
+    with pytest.raises(UserError, match=r"^pairs: no such field"):
         factory.build(config)
 
 
@@ -261,44 +261,39 @@ def test_a_pool_holds_at_least_a_batch(fields_only):
     build("thin_to_thick", model__pool_size=32, **changes)
 
 
-def two_folders(tmp_path, **config_names):
-    """Twelve pictures of one name in each."""
+def two_folders(tmp_path):
+    """Thirty pictures of one name in each."""
     rows = np.arange(16, dtype=np.uint8)[:, None]
     for folder, names in (("in", "p{}.png"), ("out", "p{}.bmp")):
         (tmp_path / folder).mkdir()
-        for number in range(12):
-            levels = np.broadcast_to(10 * number + rows, (16, 16))
+        for number in range(30):
+            levels = np.broadcast_to(8 * number + rows, (16, 16))
             Image.fromarray(levels).save(tmp_path / folder / names.format(number))
     return {
         "data__input_path": str(tmp_path / "in"),
         "data__target_path": str(tmp_path / "out"),
         "data__image_size": 16,
+        "data__test_fraction": 0.3,
     }
-
-
-def build_of_folders(name, **changes):
-    config = load(name, "folders,test").to_dict()
-    for path, value in changes.items():
-        *sections, field = path.split("__")
-        at(config, tuple(sections))[field] = value
-    return factory.build(config)
 
 
 def test_two_folders_need_a_model_of_pairs(tmp_path, fields_only):
     where = two_folders(tmp_path)
     with pytest.raises(UserError, match=r"^data\.name: 'folders' has pairs"):
-        build_of_folders("article_gan", **where)
+        build("article_gan", "folders,test", **where)
 
 
 def test_answers_of_two_folders_are_known_if_they_are_pairs(tmp_path, fields_only):
     where = two_folders(tmp_path)
-    paired = build_of_folders("restore_l1", **where)
+    paired = build("restore_l1", "folders,test", **where)
     assert paired.knows_answers
     assert "psnr" in paired.metrics()
     assert paired.sources["test"][0].keys() == {"image", "condition"}
     apart = {**where, "checkpoint__best_metric": ""}
-    unpaired = build_of_folders("thin_to_thick", **apart)
+    unpaired = build("thin_to_thick", "folders,test", **apart)
     assert not unpaired.knows_answers
     assert unpaired.metrics() == []
-    with pytest.raises(UserError, match=r"^checkpoint\.best_metric: 'mae' .*; choose ''"):
-        build_of_folders("thin_to_thick", **{**apart, "checkpoint__best_metric": "mae"})
+    with pytest.raises(
+        UserError, match=r"^checkpoint\.best_metric: 'mae' .*no answers.*; choose ''"
+    ):
+        build("thin_to_thick", "folders,test", **{**apart, "checkpoint__best_metric": "mae"})

@@ -44,6 +44,13 @@ TYPED = {
     "compare nowhere": ["FAKE: is missing"],
     "compare nowhere either": ["nowhere: no such file or folder"],
     "compare tests tests too": ["'too': is no flag"],
+    "restore": ["--workdir: is missing"],
+    "restore --workdir=x": ["--input: is missing"],
+    "translate --workdir=x --input=tests": ["--output: is missing"],
+    "enhance --workdir=x --input=a --output=b --amount=much": ["--amount: 'much' is not a number"],
+    "compose --workdir=x --input=a --output=b --mask=c": ["--mask: no such flag", "'--masks'?"],
+    "compose --workdir=x --input=a --output=b": ["choose one of --masks, --labels, --plus"],
+    "restore --workdir=runs/none --input=a --output=b": ["runs/none"],
 }
 
 #: A train command -> what the line has to say about its fields.
@@ -254,6 +261,8 @@ def test_a_wrong_request_to_a_run_is_named(capsys, tmp_path, runs):
         f"sample {gan} --labels=10": "labels are 0 to 9",
         f"sample {gan} --labels=three": "no such class 'three'",
         f"sample {gan} --num=0": "--num: 0",
+        f"sample {gan} --truncation=-1": "--truncation: -1",
+        f"sample {gan} --truncation=nan": "--truncation: nan",
         f"sample {gan} --out={tmp_path / 'file'}": "--out: can not write",
         f"interpolate {gan} --steps=1": "--steps: 1",
         f"interpolate {gan} --out={tmp_path / 'x.jpg'}": "x.png",
@@ -264,6 +273,106 @@ def test_a_wrong_request_to_a_run_is_named(capsys, tmp_path, runs):
     for typed, part in expected.items():
         assert part in refuse(capsys, typed), typed
     assert files_below(runs) == before
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory) -> pathlib.Path:
+    """Pictures and masks, some of which do not belong to one another."""
+    folder = tmp_path_factory.mktemp("own")
+    pictures(folder / "in", 2)
+    pictures(folder / "others", 3)
+    pictures(folder / "one", 1)
+    for name, size in (("large", (28, 24)), ("fits", (24, 20))):
+        (folder / name).mkdir()
+        Image.new("L", size, 255).save(folder / name / "0.png")
+    (folder / "text.txt").write_text("no picture")
+    (folder / "empty").mkdir()
+    return folder
+
+
+#: RUN COMMAND FLAGS, with --input=in --output=out unless given -> what the line has to say.
+OWN_PICTURES = {
+    "restore restore --input=nowhere": "--input: no such file or folder",
+    "restore restore --input=text.txt": "text.txt' is no picture",
+    "restore restore --input=empty": "--input: no pictures in",
+    "restore restore --output=in": "--output: what is written to",
+    "restore restore --output=in/below": "--output: what is written to",
+    "restore restore --output=text.txt": "--output: ",
+    "restore restore --degradation=gausian_noise": "did you mean 'gaussian_noise'?",
+    "restore restore --degradation=gaussian_noise:2": "--degradation: gaussian_noise: sigma: 2",
+    "restore restore --degradation=jpeg:0": "--degradation: jpeg: quality: 0",
+    "restore restore --degrade": "--degradation: is missing; say how",
+    "restore restore --uncertainty": "--uncertainty: comes from restarts",
+    "restore restore --enlarge=0": "--enlarge: 0",
+    "vae restore": "--degradation: is missing; a model that is not trained to restore",
+    "vae restore --degradation=jpeg --restarts=0": "--restarts: 0",
+    "vae restore --degradation=jpeg --steps=0": "--steps: 0",
+    "vae restore --degradation=jpeg --seed=-1": "--seed: -1",
+    "vae restore --degradation=jpeg --method=serch": "--method: no such choice 'serch'",
+    "vae restore --degradation=jpeg --method=impute": "error: --method: 'impute' fills in",
+    "gan restore --degradation=missing_box --mask=fits --method=impute": "--method: 'impute'",
+    "vae restore --degradation=haze": "error: --degradation: haze",
+    "vae restore --degradation=gaussian_noise:0.1..0.2": "error: --degradation: gaussian_noise: s",
+    "vae restore --degradation=jpeg|gaussian_noise": "error: --degradation: is one of several",
+    "vae restore --degradation=missing_box": "error: --mask: is missing; 'missing_box'",
+    "vae restore --degradation=missing_box --mask=nowhere": "--mask: no such file or folder",
+    "vae restore --degradation=missing_box --mask=large/0.png": "is 24 x 28, but the picture 20 x",
+    "vae translate": "translate: needs a Translator; a VAE",
+    "restore translate --back": "translate --back: needs a TwoWayTranslator; a Regression",
+    "restore enhance --attribute=light": "enhance: needs a Sampler; a Regression",
+    "restore compose --labels=3,7": "compose: needs a Sampler; a Regression",
+    "gan enhance --attribute=light": "--workdir: this model draws pictures by their labels",
+    "vae enhance": "--attribute: name one, or two folders",
+    "vae enhance --attribute=light --before=in": "--attribute: name one, or two folders",
+    "vae enhance --attribute=light": "--attribute: 'light' is a factor of the data set 'shapes'",
+    "vae enhance --amount=nan --before=in --after=in": "--amount: nan",
+    "shapes enhance --attribute=ligth": "--attribute: no such choice 'ligth'; did you mean 'light'",
+    "vae enhance --before=in": "--after: is missing",
+    "vae enhance --after=in": "--before: is missing",
+    "vae enhance --before=in --after=nowhere": "--after: no such file or folder",
+    "vae enhance --before=in --after=others": "--before, --after: no partner for 2",
+    "vae compose": "choose one of --masks, --labels, --plus",
+    "vae compose --masks=fits --labels=3,7": "choose one of --masks, --labels, --plus",
+    "vae compose --masks=nowhere": "--masks: no such file or folder",
+    "vae compose --masks=fits": "has no mask called 1",
+    "vae compose --masks=large": "--masks: ",
+    "vae compose --masks=fits --input=one": "--input: ",
+    "vae compose --masks=others --output=in": "--output: ",
+    "vae compose --labels=3,7": "--labels: '3,7', but this model was trained without labels",
+    "gan compose --labels=3": "--labels: '3' is not FROM,TO",
+    "gan compose --labels=3,eleven": "--labels: no such choice 'eleven'",
+    "gan compose --plus=in --minus=in": "--workdir: this model draws pictures by their labels",
+    "vae compose --plus=in": "--minus: is missing",
+    "vae compose --minus=in": "--plus: is missing",
+}
+
+
+@pytest.mark.parametrize("typed", OWN_PICTURES)
+def test_a_wrong_request_on_own_pictures_is_named(typed, capsys, own, picture_runs, monkeypatch):
+    run, command, *given = typed.split()
+    monkeypatch.chdir(own)
+    paths = {"--input": "in", "--output": "out"}
+    paths |= dict(flag.split("=") for flag in given if flag.split("=")[0] in paths)
+    rest = [flag for flag in given if flag.split("=")[0] not in paths]
+    where = [f"{flag}={path}" for flag, path in paths.items()]
+    before = files_below(own)
+    line = refuse(capsys, " ".join([command, f"--workdir={picture_runs[run]}", *where, *rest]))
+    assert OWN_PICTURES[typed] in line, line
+    assert files_below(own) == before
+
+
+def test_a_mask_that_is_missing_is_named_and_the_others_serve(capsys, own, picture_runs, tmp_path):
+    flags = "--degradation=missing_box --restarts=1 --steps=1"
+    where = f"--input={own / 'in'} --output={tmp_path} --mask={own / 'fits'}"
+    line = refuse(capsys, f"restore --workdir={picture_runs['vae']} {where} {flags}")
+    assert f"{own / 'fits'} has no mask called 1" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["0.png"]
+
+
+def test_a_network_from_images_to_images_draws_none(capsys, picture_runs):
+    for command, ability in (("sample", "Sampler"), ("reconstruct", "Reconstructor")):
+        line = refuse(capsys, f"{command} --workdir={picture_runs['restore']}")
+        assert f"{command}: needs a {ability}; a Regression model is not one" in line
 
 
 def test_two_sets_that_can_not_be_compared_are_named(capsys, tmp_path, runs):

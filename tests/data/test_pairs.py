@@ -194,6 +194,6 @@ def test_a_condition_moves_as_its_image_does(name, monkeypatch):
     monkeypatch.setattr(factory.Experiment, "pairing", Pairing(none, none))
     images = np.asarray(jax.random.uniform(jax.random.key(0), (64, 6, 5, 1)))
     batch = {"image": images, "condition": 1 - images, "position": jnp.arange(64)}
-    moved = experiment.augment(batch, jax.random.key(1))
+    moved = jax.jit(experiment.augment)(batch, jax.random.key(1))
     assert not np.array_equal(moved["image"], images)
     np.testing.assert_allclose(moved["condition"], 1 - moved["image"], atol=1e-6)

@@ -9,7 +9,6 @@ import pytest
 from small_models import (
     CLASSES,
     KEY,
-    batch,
     compiled,
     cyclegan,
     discriminator,
@@ -50,7 +49,12 @@ MODELS = {
     ),
     "regression": regression(generator=unet("batch"), g_optimizer=ADAM),
     "pix2pix": pix2pix(generator=unet("batch"), g_optimizer=ADAM, d_optimizer=ADAM),
-    "cyclegan": cyclegan(forward=unet("batch"), g_optimizer=ADAM, d_optimizer=ADAM),
+    "cyclegan": cyclegan(
+        forward=unet("batch", blocks=0),
+        backward=unet("none", blocks=0),
+        g_optimizer=ADAM,
+        d_optimizer=ADAM,
+    ),
 }
 
 
@@ -121,3 +125,10 @@ def test_translators_translate_and_one_knows_the_way_back(name):
         else:
             with pytest.raises(UserError, match=f"translate: needs a {ability.__name__}"):
                 base.require(MODELS[name], ability, "translate")
+
+
+@pytest.mark.parametrize(("step", "decay"), [(0, 0.1), (8, 0.5), (80, 0.9), (10_000, 0.9)])
+def test_an_average_forgets_its_start_sooner_than_by_its_decay(step, decay):
+    """(1 + n) / (10 + n) after n steps: 1 / 10, 9 / 18, and from 81 / 90 on the 0.9 itself."""
+    average = base.moving_average({"a": jnp.array(2.0)}, {"a": jnp.array(7.0)}, 0.9, step)
+    assert float(average["a"]) == pytest.approx(decay * 2 + (1 - decay) * 7, rel=1e-6)
