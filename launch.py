@@ -274,7 +274,7 @@ COMMANDS = {
         ),
     ),
     "restore": Command(
-        "Restore pictures: by a model that was trained to (configs/restore_l1.py), or by any VAE or "
+        "Restore pictures: by a model that was trained to (configs/restore_l1.py), or by a VAE or "
         "GAN as a prior, which has to be told what happened. Pictures of any size are restored in "
         "overlapping tiles.",
         (
@@ -401,7 +401,7 @@ COMMANDS = {
                 "masks",
                 "DIR",
                 None,
-                "One for each picture, of its name: white where it is to be seen in the one picture.",
+                "One for each picture, of its name: white where it is to be seen in the result.",
             ),
             Flag(
                 flags.DEFINE_string,

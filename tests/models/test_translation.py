@@ -22,7 +22,7 @@ STILL = optax.set_to_zero()
 
 
 class Affine(nn.Module):
-    """As a generator, scale x + shift; as a discriminator, that for each pixel, channels weighed."""
+    """As a generator, scale x + shift; as a discriminator, that for each pixel, weighed."""
 
     scale: float
     shift: float
