@@ -401,6 +401,11 @@ class Experiment:
         conditioning, normalization = section["conditioning"], section["normalization"]
         choose(f"{part}.normalization", normalization, dict.fromkeys(NORMALIZATIONS))
         choose(f"{part}.activation", section.get("activation", "leaky_relu"), ACTIVATIONS)
+        if normalization == "instance" and section["name"] == "mlp":
+            raise UserError(
+                f"{part}.normalization: 'instance' is over pixels, and a dense layer has none; "
+                "choose 'layer'"
+            )
         if conditioning == "batch_norm" and normalization != "batch":
             raise UserError(
                 f"{part}.conditioning: 'batch_norm' needs {part}.normalization = 'batch'"
@@ -537,25 +542,38 @@ def _classifier(experiment: Experiment) -> Classifier:
     )
 
 
+def _shapes(experiment: Experiment) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shapes of a condition and of an image."""
+    return experiment.pairing.shapes(experiment.sources["train"].image_shape)
+
+
+def _image_generator(experiment: Experiment, ours: tuple[int, ...], theirs: tuple[int, ...]) -> Any:
+    """The network from images of one shape to those of another."""
+    if experiment.config["generator"]["residual"] and ours[-1] > theirs[-1]:
+        raise UserError(
+            f"generator.residual: images of {theirs[-1]} channels can not be those of {ours[-1]} "
+            "and a change to them; choose False"
+        )
+    return experiment.image_network("generator", TRANSLATORS, channels=theirs[-1])
+
+
 def _regression(experiment: Experiment) -> Regression:
-    _, (_, _, channels) = experiment.pairing.shapes(experiment.sources["train"].image_shape)
     fields, section = experiment.config["model"], experiment.config["optimizer"]
     return construct(
         Regression,
         fields,
-        generator=experiment.image_network("generator", TRANSLATORS, channels=channels),
+        generator=_image_generator(experiment, *_shapes(experiment)),
         g_optimizer=experiment.optimizer(section),
     )
 
 
 def _pix2pix(experiment: Experiment) -> Pix2Pix:
-    _, (_, _, channels) = experiment.pairing.shapes(experiment.sources["train"].image_shape)
     fields, optimizers = experiment.config["model"], experiment.config["optimizer"]
     optimizers.check_names({"generator", "discriminator"})
     return construct(
         Pix2Pix,
         fields.without("loss"),
-        generator=experiment.image_network("generator", TRANSLATORS, channels=channels),
+        generator=_image_generator(experiment, *_shapes(experiment)),
         discriminator=experiment.image_network("discriminator", PATCHES),
         loss=choose("model.loss", fields["loss"], ADVERSARIAL_LOSSES),
         g_optimizer=experiment.optimizer(optimizers["generator"]),
@@ -564,7 +582,7 @@ def _pix2pix(experiment: Experiment) -> Pix2Pix:
 
 
 def _cyclegan(experiment: Experiment) -> CycleGAN:
-    ours, theirs = experiment.pairing.shapes(experiment.sources["train"].image_shape)
+    ours, theirs = _shapes(experiment)
     fields, optimizers = experiment.config["model"], experiment.config["optimizer"]
     optimizers.check_names({"generator", "discriminator"})
     if fields["identity_weight"] and ours != theirs:
@@ -577,13 +595,12 @@ def _cyclegan(experiment: Experiment) -> CycleGAN:
             f"model.pool_size: {fields['pool_size']} is less than training.batch_size; at least "
             f"{experiment.config['training']['batch_size']}"
         )
-    generator = functools.partial(experiment.image_network, "generator", TRANSLATORS)
     judge = experiment.image_network("discriminator", PATCHES)
     return construct(
         CycleGAN,
         fields.without("loss"),
-        forward=generator(channels=theirs[-1]),
-        backward=generator(channels=ours[-1]),
+        forward=_image_generator(experiment, ours, theirs),
+        backward=_image_generator(experiment, theirs, ours),
         image_judge=judge,
         condition_judge=judge,
         loss=choose("model.loss", fields["loss"], ADVERSARIAL_LOSSES),

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import math
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -245,7 +246,10 @@ class Loaded:
         if images.ndim == 4:
             found = ask(images, truth, positions=np.arange(len(images), dtype=np.int32))
             return np.asarray(found.mean), np.asarray(found.deviation)
-        return _by_channel(images, self.image_shape, lambda part: _tiled(ask, part, truth, self))
+        block = math.isqrt(degradation.repeats)
+        return _by_channel(
+            images, self.image_shape, lambda part: _tiled(ask, part, truth, self, block)
+        )
 
     # --- latents ---
 
@@ -337,8 +341,11 @@ def _by_channel(
     return tuple(each.mean(axis=-1, keepdims=True) for each in made)
 
 
-def _tiled(ask, pixels: Pixels, truth: Truth, loaded: Loaded) -> tuple[Pixels, Pixels]:
-    """Mean and deviation of one picture, tile by tile; maps of the truth are cut as it is."""
+def _tiled(ask, pixels: Pixels, truth: Truth, loaded: Loaded, block: int) -> tuple[Pixels, Pixels]:
+    """Mean and deviation of one picture, tile by tile; maps of the truth are cut as it is.
+
+    Where blocks of `block` x `block` pixels are alike, each tile begins with a whole one.
+    """
     leaves, structure = jax.tree.flatten(truth)
     leaves = [np.asarray(leaf, np.float32) for leaf in leaves]
     is_map = [leaf.shape == (*pixels.shape[:2], 1) for leaf in leaves]
@@ -356,5 +363,21 @@ def _tiled(ask, pixels: Pixels, truth: Truth, loaded: Loaded) -> tuple[Pixels, P
         return np.concatenate([found.mean, found.deviation], axis=-1)
 
     packed = np.concatenate([pixels, *maps], axis=-1).astype(np.float32)
-    made = tiled(packed, size, packed.shape[-1], apply, channels_out=2 * channels)
+    packed = _extended(_extended(packed, 0, size, block), 1, size, block)
+    overlap = size // 4 + (size - size // 4) % block
+    overlap -= block if 2 * overlap > size else 0
+    made = tiled(packed, size, packed.shape[-1], apply, overlap, channels_out=2 * channels)
+    made = made[: pixels.shape[0], : pixels.shape[1]]
     return made[..., :channels], made[..., channels:]
+
+
+def _extended(planes: Pixels, axis: int, size: int, block: int) -> Pixels:
+    """The planes, longer by what is lacking to a last block, and to a last tile between blocks."""
+    if block == 1:
+        return planes
+    length = planes.shape[axis]
+    whole = length + -length % block
+    end = max(whole, size) + (size - max(whole, size)) % block
+    for mode, more in (("edge", whole - length), ("symmetric", end - whole)):
+        planes = np.pad(planes, [(0, more if each == axis else 0) for each in range(3)], mode)
+    return planes

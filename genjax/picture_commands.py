@@ -14,7 +14,7 @@ from genjax import rng
 from genjax.data.shapes import RANGES, Shapes, render
 from genjax.errors import UserError, choose
 from genjax.fields import COUNT, SEED, Rule, check_number
-from genjax.imaging.degradations import Degradation, parse
+from genjax.imaging.degradations import Chain, Degradation, Missing, parse
 from genjax.imaging.latents import Composed
 from genjax.imaging.pictures import Picture, pictures_in, read_picture, write_picture
 from genjax.imaging.streaming import Outcome, each_picture
@@ -84,6 +84,11 @@ def restore(
         )
     if uncertainty and not prior:
         raise UserError("--uncertainty: comes from restarts of a VAE or GAN; this run has neither")
+    if mask and (degrade or not prior or not _has_holes(damage)):
+        raise UserError(
+            "--mask: tells a VAE or GAN which pixels are missing, with --degradation=missing_pixels "
+            "and without --degrade; here nothing would look at it"
+        )
     masks = _masks(mask)
     if prior:
         check_method("--method", method, loaded.model, damage)
@@ -123,6 +128,11 @@ def restore(
     told = f"; PSNR {means[0]:.2f} dB, SSIM {means[1]:.3f}" if degrade and values else ""
     told += f"; mean deviation {means[2]:.3f}" if prior and values else ""
     _tell(outcome, "restored", output, told)
+
+
+def _has_holes(degradation: Degradation) -> bool:
+    stages = degradation.stages if isinstance(degradation, Chain) else (degradation,)
+    return any(isinstance(stage, Missing) for stage in stages)
 
 
 def damaged(degradation: Degradation, pixels: Pixels, key: Any) -> tuple[Pixels, Any]:
@@ -248,13 +258,22 @@ def _partners(
         raise UserError(f"{missing}: is missing; name two folders with pictures of the same names")
     names = {}
     for flag, folder in (("--before", before), ("--after", after)):
-        names[flag] = {file.with_suffix(""): folder / file for file in pictures_in(folder, flag)}
+        files = _all(folder, flag)
+        names[flag] = {file.relative_to(folder).with_suffix(""): file for file in files}
     alone = sorted(map(str, names["--before"].keys() ^ names["--after"].keys()))
     if alone:
         more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""
         raise UserError(f"--before, --after: no partner for {', '.join(alone[:5])}{more}")
     order = sorted(names["--before"])
     return tuple(_batch([files[name] for name in order], loaded) for files in names.values())
+
+
+def _all(folder: pathlib.Path, flag: str) -> list[pathlib.Path]:
+    """The pictures of the folder that `flag` names."""
+    files = pictures_in(folder, flag)
+    if not folder.is_dir():
+        raise UserError(f"{flag}: {folder} is one picture; name a folder of some")
+    return [folder / file for file in files]
 
 
 def _batch(files: list[pathlib.Path], loaded: Loaded) -> Pixels:
@@ -303,7 +322,7 @@ def compose(
         if not (plus and minus):
             raise UserError(f"--{'minus' if plus else 'plus'}: is missing; name both folders")
         ends = [
-            loaded.latents(_batch([folder / file for file in pictures_in(folder, flag)], loaded))
+            loaded.latents(_batch(_all(folder, flag), loaded))
             for flag, folder in (("--plus", plus), ("--minus", minus))
         ]
         step = ends[0].mean(0) - ends[1].mean(0)

@@ -241,6 +241,21 @@ def test_a_network_of_images_has_the_answers_channels_and_its_own_norms(fields_o
     refused("restore_l1", "generator.blocks: 0.5 is not a whole", generator__blocks=0.5)
 
 
+def test_a_change_to_an_image_has_its_channels(fields_only):
+    """A grey image has a place in a colour one; not the other way round."""
+    changes = {"pairs__target": "inverted_coloured", "model__identity_weight": 0.0}
+    message = "generator.residual: images of 1 channels can not be those of 3"
+    build("restore_gan", pairs__target="inverted_coloured", generator__residual=True)
+    refused("thin_to_thick", message, generator__residual=True, **changes)
+    refused("restore_l1", message, generator__residual=True, pairs__input="colour")
+
+
+def test_a_dense_layer_has_no_pixels_to_take_the_mean_of(fields_only):
+    for part in ("generator", "discriminator"):
+        changes = {f"{part}__normalization": "instance"}
+        refused("article_gan", f"{part}.normalization: 'instance' is over pixels", **changes)
+
+
 @pytest.mark.parametrize("part", ["generator", "discriminator"])
 def test_levels_halve_whole_pixels(part, fields_only):
     """28 is 4 times 7."""

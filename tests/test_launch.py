@@ -317,6 +317,9 @@ OWN_PICTURES = {
     "vae restore --degradation=missing_box": "error: --mask: is missing; 'missing_box'",
     "vae restore --degradation=missing_box --mask=nowhere": "--mask: no such file or folder",
     "vae restore --degradation=missing_box --mask=large/0.png": "is 24 x 28, but the picture 20 x",
+    "restore restore --mask=fits": "error: --mask: tells a VAE or GAN",
+    "vae restore --degradation=jpeg --mask=fits": "error: --mask: tells a VAE or GAN",
+    "vae restore --degradation=missing_box --degrade --mask=fits": "--mask: tells a VAE or GAN",
     "vae translate": "translate: needs a Translator; a VAE",
     "restore translate --back": "translate --back: needs a TwoWayTranslator; a Regression",
     "restore enhance --attribute=light": "enhance: needs a Sampler; a Regression",
@@ -330,6 +333,7 @@ OWN_PICTURES = {
     "vae enhance --before=in": "--after: is missing",
     "vae enhance --after=in": "--before: is missing",
     "vae enhance --before=in --after=nowhere": "--after: no such file or folder",
+    "vae enhance --before=in --after=in/0.png": "--after: in/0.png is one picture",
     "vae enhance --before=in --after=others": "--before, --after: no partner for 2",
     "vae compose": "choose one of --masks, --labels, --plus",
     "vae compose --masks=fits --labels=3,7": "choose one of --masks, --labels, --plus",
@@ -344,6 +348,7 @@ OWN_PICTURES = {
     "gan compose --plus=in --minus=in": "--workdir: this model draws pictures by their labels",
     "vae compose --plus=in": "--minus: is missing",
     "vae compose --minus=in": "--plus: is missing",
+    "vae compose --plus=in/0.png --minus=in": "--plus: in/0.png is one picture",
 }
 
 

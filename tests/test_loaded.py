@@ -8,6 +8,7 @@ import genjax
 from genjax import loaded as loaded_module
 from genjax import rng
 from genjax.errors import UserError
+from genjax.imaging.degradations import parse
 from genjax.models.base import sample_latents
 
 QUICK = {"restarts": 2, "steps": 3}
@@ -156,6 +157,21 @@ def test_a_larger_picture_is_restored_in_tiles_with_its_own_mask(models):
     assert made.shape == deviation.shape == picture.shape
     assert np.abs(made - picture)[mask == 1].max() < 0.05
     assert deviation[mask == 0].mean() > 2 * deviation[mask == 1].mean()
+
+
+@pytest.mark.parametrize("size", [(49, 60), (20, 30)])
+@pytest.mark.parametrize("factor", [2, 4])
+def test_tiles_begin_where_the_blocks_of_a_coarse_picture_do(models, size, factor):
+    """What is restored has the blocks' means, whichever tile they lie in."""
+    degradation = parse("--degradation", f"downsample:{factor}")
+    picture = np.random.default_rng(0).uniform(0.3, 0.7, (*size, 1)).astype(np.float32)
+    seen = np.asarray(degradation.forward(picture, {}))
+    made, _ = models["vae"].explain(seen, degradation, **QUICK)
+    assert made.shape == picture.shape
+    assert np.abs(made - seen).max() > 0.05
+    again = np.asarray(degradation.forward(made, {}))
+    whole = tuple(np.s_[: side // factor * factor] for side in size)
+    np.testing.assert_allclose(again[whole], seen[whole], atol=0.02)
 
 
 def test_what_a_degradation_does_not_say_is_asked_for(models, images):

@@ -49,7 +49,8 @@ def latents_of(
     nothing = Degradation()
     positions = np.arange(len(images), dtype=np.int32)
     found = prior.restore(model, params, nothing, images, {}, key, positions)
-    best = np.asarray(found.kept).argmax(1)
+    # Restart number n has label n, as far as there are labels.
+    best = np.asarray(found.kept).argmax(1) if labels is None else np.asarray(labels)
     return found.latents[np.arange(len(images)), best]
 
 

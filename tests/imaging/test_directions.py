@@ -129,6 +129,15 @@ def test_a_generators_latents_are_found_by_search():
     np.testing.assert_allclose(found, pulled.T, atol=0.03)
 
 
+def test_a_generators_latents_are_those_under_the_label_that_is_given():
+    """The same images: under the first label they lie by 1 farther along the first latent."""
+    model, params = Generator(SIZE, num_classes=2), params_of(W, np.stack([MU, MU + W[0]]))
+    images = model.generate(params, jnp.zeros((2, LATENTS)), jnp.array([1, 1]))
+    for label, place in ((0, 1), (1, 0)):
+        found = latents_of(model, params, images, KEY, np.full(2, label, np.int32))
+        np.testing.assert_allclose(found, np.tile([[place, 0, 0]], (2, 1)), atol=0.1)
+
+
 # --- several images into one ---------------------------------------------------------------------
 
 
