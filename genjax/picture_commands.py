@@ -86,8 +86,8 @@ def restore(
         raise UserError("--uncertainty: comes from restarts of a VAE or GAN; this run has neither")
     if mask and (degrade or not prior or not _has_holes(damage)):
         raise UserError(
-            "--mask: tells a VAE or GAN which pixels are missing, with --degradation=missing_pixels "
-            "and without --degrade; here nothing would look at it"
+            "--mask: tells a VAE or GAN which pixels miss, with --degradation=missing_pixels and "
+            "without --degrade; here nothing would look at it"
         )
     masks = _masks(mask)
     if prior:
