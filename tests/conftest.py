@@ -1,5 +1,6 @@
 """Runs before any test module: devices to emulate, and types that are checked for real."""
 
+import gc
 import os
 import pathlib
 import shutil
@@ -25,6 +26,18 @@ install_import_hook(CHECKED, "beartype.beartype")
 
 def pytest_unconfigure():
     shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+    """Lets go of what a module compiled: thousands of programs end in more memory maps than a
+    process may have, and XLA with a segmentation fault.
+    """
+    yield
+    import jax
+
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

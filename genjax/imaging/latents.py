@@ -50,7 +50,7 @@ def latents_of(
     positions = np.arange(len(images), dtype=np.int32)
     found = prior.restore(model, params, nothing, images, {}, key, positions)
     # Restart number n has label n, as far as there are labels.
-    best = np.asarray(found.kept).argmax(1) if labels is None else np.asarray(labels)
+    best = np.nanargmin(found.energies, 1) if labels is None else np.asarray(labels)
     return found.latents[np.arange(len(images)), best]
 
 

@@ -51,6 +51,7 @@ class Restored(NamedTuple):
         no explanation, too.
       latents: where each restart ended, [batch, restart, latent].
       kept: 1 / n for the n restarts whose explanation counts, else 0: [batch, restart].
+      energies: of each restart's optimum, in nats; the lowest explains best: [batch, restart].
     """
 
     mean: Images
@@ -58,6 +59,7 @@ class Restored(NamedTuple):
     draws: Float[Array, "batch restart height width channel"]
     latents: Float[Array, "batch restart latent"]
     kept: Float[Array, "batch restart"]
+    energies: Float[Array, "batch restart"]
 
 
 class _View(NamedTuple):
@@ -215,12 +217,15 @@ def _together(model, degradation, energies, latents, means, variances) -> Restor
     above the best than three times that has found another, worse explanation, and does not count.
     """
     allowed = 3 * math.sqrt(model.latent_size / 2)
-    counts = energies <= energies.min() + allowed
+    # A restart that left all numbers behind compares as false.
+    counts = energies <= jnp.nanmin(energies) + allowed
     kept = counts / counts.sum()
-    over = lambda values: jnp.tensordot(kept, values, 1)
+    use = lambda values: jnp.where(counts.reshape(-1, *(1,) * (values.ndim - 1)), values, 0)
+    over = lambda values: jnp.tensordot(kept, use(values), 1)
     mean = over(means)
     variance = over(variances) + over((means - mean) ** 2)
-    return Restored(mean.clip(0, 1), jnp.sqrt(variance), means.clip(0, 1), latents, kept)
+    deviation, draws = jnp.sqrt(variance), means.clip(0, 1)
+    return Restored(mean.clip(0, 1), deviation, draws, latents, kept, energies)
 
 
 def impute(
@@ -310,4 +315,5 @@ def _impute(model, restarts, steps, params, observed, mask, key, positions):
         draws=draws.clip(0, 1),
         latents=latents.reshape(*shape, -1),
         kept=jnp.full(shape, 1 / restarts),
+        energies=jnp.zeros(shape),  # all are draws from one posterior
     )

@@ -18,6 +18,12 @@ MODEL = Linear(SIZE)
 KEY = jax.random.key(3)
 
 
+def matrix_of(degradation, truth):
+    """A [pixel, pixel]."""
+    forward = lambda x: degradation.forward(x.reshape(SHAPE), truth).ravel()
+    return np.asarray(jax.jacobian(forward)(jnp.zeros(PIXELS)), np.float64)
+
+
 def closed_form(degradation, truth, observed, variance, noise=0.0, w=W, mu=MU):
     """Mean and deviation of x given y = A x + n, of all pixels, in float64.
 
@@ -26,7 +32,7 @@ def closed_form(degradation, truth, observed, variance, noise=0.0, w=W, mu=MU):
     """
     forward = lambda x: degradation.forward(x.reshape(SHAPE), truth).ravel()
     offset = np.asarray(forward(jnp.zeros(PIXELS)), np.float64)
-    A = np.asarray(jax.jacobian(forward)(jnp.zeros(PIXELS)), np.float64)
+    A = matrix_of(degradation, truth)
     C = w.T @ w + variance * np.eye(PIXELS)
     gain = C @ A.T @ np.linalg.inv(A @ C @ A.T + (noise + prior.FLOOR) * np.eye(PIXELS))
     mean = mu + gain @ (np.ravel(observed).astype(np.float64) - A @ mu - offset)
@@ -194,6 +200,14 @@ def test_neighbours_that_mix_are_explained_by_latents_too(text, sigma):
         # That neighbours are wrong together is an approximation.
         assert (np.abs(found.mean[number] - mean) < 0.3 * deviation).all()
         assert 0.9 < (found.deviation[number] / deviation).mean() < 1.15
+        # Laplace's normal distribution of latents: I + J' J / v is its precision, v each value's
+        # variance; values that say the same count once.
+        slope = matrix_of(degradation, row(truth, number)) @ W.T
+        information = slope.T @ slope / (DEVIATION**2 + sigma**2 + prior.FLOOR)
+        precision = np.eye(LATENTS) + information / degradation.repeats
+        expected = np.sqrt(np.diag(np.linalg.inv(precision)))
+        scatter = found.latents[number].std(0)
+        np.testing.assert_allclose(scatter, expected, rtol=5 / np.sqrt(2 * RESTARTS))
     # What was restored would be seen as what was.
     again = jax.vmap(degradation.forward)(found.mean, truth)
     assert np.abs(again - observed).max() < 0.02 + 3.5 * sigma

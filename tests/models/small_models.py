@@ -93,7 +93,7 @@ def vae(**changes):
 
 
 def unet(normalization="instance", **fields):
-    return UNet(1, detail=2, width=2, levels=1, normalization=normalization, **fields)
+    return UNet(1, detail=2, width=2, levels=1, blocks=0, normalization=normalization, **fields)
 
 
 def patches(**fields):

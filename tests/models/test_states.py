@@ -50,8 +50,8 @@ MODELS = {
     "regression": regression(generator=unet("batch"), g_optimizer=ADAM),
     "pix2pix": pix2pix(generator=unet("batch"), g_optimizer=ADAM, d_optimizer=ADAM),
     "cyclegan": cyclegan(
-        forward=unet("batch", blocks=0),
-        backward=unet("none", blocks=0),
+        forward=unet("batch"),
+        backward=unet("none"),
         g_optimizer=ADAM,
         d_optimizer=ADAM,
     ),
