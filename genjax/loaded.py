@@ -19,11 +19,10 @@ from genjax.errors import UserError, choose
 from genjax.evaluation.sampling import balanced_labels, draw, slerp
 from genjax.factory import Experiment
 from genjax.imaging import prior
-from genjax.imaging.degradations import Degradation, Missing, Truth, parse
+from genjax.imaging.degradations import Degradation, Truth, parse
 from genjax.imaging.latents import Composed, compose, find_direction, latents_of, move
 from genjax.imaging.tiles import tiled
 from genjax.models.base import (
-    LikelihoodModel,
     Reconstructor,
     Sampler,
     TrainState,
@@ -318,13 +317,8 @@ class Loaded:
 def check_method(where: str, method: str, model: Any, degradation: Degradation) -> None:
     """Raises a UserError naming `where` if `method` can not undo it by this model as a prior."""
     choose(where, method, METHODS)
-    if method != "impute":
-        return
-    require(model, LikelihoodModel, f"{where}: 'impute'")
-    if not isinstance(degradation, Missing):
-        raise UserError(
-            f"{where}: 'impute' fills in what is missing; for other degradations choose 'search'"
-        )
+    if method == "impute":
+        prior.check_imputable(where, model, degradation)
 
 
 def _by_channel(

@@ -202,7 +202,7 @@ FEW_PHOTONS = 64
 def _few_counts(key: PRNGKey, rate: Image, highest: float) -> Image:
     """Poisson counts by inversion, one for each rate up to `highest`.
 
-    The same draws as a sampler for any rate would give in distribution, in a tenth of the time.
+    The same draws as a sampler for any rate would give in distribution, in an eighth of the time.
     """
     uniform = jax.random.uniform(key, rate.shape)
 

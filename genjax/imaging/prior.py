@@ -24,7 +24,7 @@ from genjax import rng
 from genjax.compiling import compiler_options
 from genjax.errors import UserError
 from genjax.imaging.degradations import Degradation, Image, Missing, Truth
-from genjax.models.base import LikelihoodModel, Sampler
+from genjax.models.base import LikelihoodModel, Sampler, require
 from genjax.types import Images, Positions, PRNGKey, PyTree
 
 #: Variance that is always there: what rounding to 8 bits and the model's own mistakes leave.
@@ -252,13 +252,19 @@ def impute(
     Raises:
       UserError: the degradation is not one of missing values, or the model has labels.
     """
+    check_imputable("--method", model, degradation)
+    return _impute(model, restarts, steps, params, observed, truth["mask"], key, positions)
+
+
+def check_imputable(where: str, model: Sampler, degradation: Degradation) -> None:
+    """Raises a UserError naming `where` if `impute` can not undo it by this model."""
+    require(model, LikelihoodModel, f"{where}: 'impute'")
     if not isinstance(degradation, Missing):
         raise UserError(
-            "--method: 'impute' fills in what is missing; for other degradations choose 'search'"
+            f"{where}: 'impute' fills in what is missing; for other degradations choose 'search'"
         )
     if model.num_classes:
-        raise UserError("--method: 'impute' needs a model without labels; choose 'search'")
-    return _impute(model, restarts, steps, params, observed, truth["mask"], key, positions)
+        raise UserError(f"{where}: 'impute' needs a model without labels; choose 'search'")
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2), compiler_options=compiler_options("cpu"))
