@@ -18,8 +18,10 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     config.pairs = common.pairs(dataset, common.DAMAGE)
     config.model = ConfigDict({"name": "regression", "ema_decay": 0.999})
     config.generator = common.unet()
-    config.optimizer = common.optimizer(2e-3, schedule="cosine", warmup="2 percent", clip_norm=1.0)
-    config.training = common.training(common.epochs(dataset, 88), 64)
+    config.optimizer = common.optimizer(
+        5e-3, name="muon", b1=0.95, schedule="cosine", warmup="2 percent", clip_norm=1.0
+    )
+    config.training = common.training(common.epochs(dataset, 120), 64)
     config.checkpoint = common.checkpoint("mae", "min")
     config.evaluation = common.no_judge()
     return common.shrink(config) if test else config

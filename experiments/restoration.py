@@ -50,7 +50,7 @@ from genjax.imaging import prior  # noqa: E402
 from genjax.imaging.degradations import Truth, degrade, parse  # noqa: E402
 from genjax.loaded import Loaded, load  # noqa: E402
 from genjax.metrics.reconstruction import ssim  # noqa: E402
-from genjax.models.base import LikelihoodModel, Sampler, Translator, require  # noqa: E402
+from genjax.models.base import LikelihoodModel, Restorer, Sampler, require  # noqa: E402
 from genjax.report import grids  # noqa: E402
 from genjax.run_folder import check_writable, code_version, config_hash  # noqa: E402
 from genjax.types import PyTree  # noqa: E402
@@ -92,7 +92,7 @@ TITLES = {
     "gan_restorer": "conditional GAN",
 }
 #: What the run of a method has to be able to do.
-ABILITIES = {"vae": LikelihoodModel, "gan": Sampler, "l1": Translator, "gan_restorer": Translator}
+ABILITIES = {"vae": LikelihoodModel, "gan": Sampler, "l1": Restorer, "gan_restorer": Restorer}
 #: Fields of a config's data section that do not change the test images.
 PLACES = {"augment", "reader", "data_dir", "manual_dir"}
 VALIDATION = 50  # images by which a classical method and its parameters are chosen
@@ -187,9 +187,9 @@ def _each_truth(seen: Observed) -> list[Truth]:
 
 
 def by_network(run: Loaded, row: str) -> tuple[Restore, Row]:
-    """By a network that is not told the degradation."""
-    del row
-    return lambda seen: Restored(_in_batches(run.translate, seen.observed)), {}
+    """By a network that is told no more of the degradation than which pixels are missing."""
+    restore = lambda observed, truth: run.restore(observed, row, truth)
+    return lambda seen: Restored(_in_batches(restore, seen.observed, seen.truth)), {}
 
 
 def by_prior(run: Loaded, row: str) -> tuple[Restore, Row]:
@@ -228,7 +228,7 @@ def prepare(
         return as_it_is(row)
     if name == "classical":
         return classically(validation, row)
-    return (by_network if ABILITIES[name] is Translator else by_prior)(runs[name], row)
+    return (by_network if ABILITIES[name] is Restorer else by_prior)(runs[name], row)
 
 
 def identity(name: str, runs: Mapping[str, Loaded]) -> Row:
@@ -236,7 +236,7 @@ def identity(name: str, runs: Mapping[str, Loaded]) -> Row:
     if name not in runs:
         return {"method": name}
     run = runs[name]
-    settings = {} if ABILITIES[name] is Translator else _settings()
+    settings = {} if ABILITIES[name] is Restorer else _settings()
     provenance = {"step": run.step, "config_hash": config_hash(run.experiment.config)}
     return {"method": name, **provenance, **settings}
 

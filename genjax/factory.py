@@ -187,6 +187,7 @@ class Experiment:
         shapes = {"image": self.sources["train"].image_shape}
         if self.pairing:
             shapes["condition"], shapes["image"] = self.pairing.shapes(shapes["image"])
+            shapes["present"] = (*shapes["image"][:2], 1)
         images = {name: jnp.zeros((1, *shape)) for name, shape in shapes.items()}
         return {**images, "label": jnp.zeros(1, jnp.int32)}
 

@@ -24,6 +24,7 @@ from genjax.imaging.latents import Composed, compose, find_direction, latents_of
 from genjax.imaging.tiles import tiled
 from genjax.models.base import (
     Reconstructor,
+    Restorer,
     Sampler,
     TrainState,
     Translator,
@@ -189,14 +190,35 @@ class Loaded:
     ) -> Pixels:
         """The images before they were damaged: a batch of the model's size, or one picture of any.
 
-        A model trained to restore needs nothing else. A VAE or GAN, as a prior, has to be told the
-        `degradation` and its truth; see `explain`, which also says how sure it is.
+        A model trained to restore has to be told no more than which pixels are missing, if any are,
+        which `degradation` and `truth` say. A VAE or GAN, as a prior, has to be told both; see
+        `explain`, which also says how sure it is.
         """
-        if isinstance(self.model, Translator):
-            return self.translate(images)
+        if isinstance(self.model, Restorer):
+            if truth is None:
+                return self.translate(images)
+            return self._filled(images, degradation, truth)
         return self.explain(
             images, degradation, truth, method=method, restarts=restarts, steps=steps, seed=seed
         )[0]
+
+    def _filled(self, images: Pixels, degradation: str | Degradation, truth: Truth) -> Pixels:
+        if isinstance(degradation, str):
+            degradation = parse("--degradation", degradation)
+        if images.ndim == 4:
+            present = jax.vmap(degradation.present)(images, truth)
+            return np.asarray(_call(self.model, "restore", self.params, images, present))
+        present = np.asarray(degradation.present(images, truth))
+        size, _, channels = self.input_shape
+        split = lambda tiles: (tiles[..., :channels], tiles[..., channels:])
+        apply = lambda tiles: np.asarray(_call(self.model, "restore", self.params, *split(tiles)))
+
+        def run(part: Pixels) -> tuple[Pixels]:
+            planes = np.concatenate([part, present], axis=-1)
+            out = self.image_shape[-1]
+            return (tiled(planes, size, channels + 1, apply, channels_out=out),)
+
+        return _by_channel(images, self.input_shape, run)[0]
 
     def explain(
         self,
@@ -322,8 +344,8 @@ def check_method(where: str, method: str, model: Any, degradation: Degradation) 
 
 
 def _by_channel(
-    pixels: Pixels, shape: tuple[int, int, int], run: Callable[[Pixels], tuple[Pixels, Pixels]]
-) -> tuple[Pixels, Pixels]:
+    pixels: Pixels, shape: tuple[int, int, int], run: Callable[[Pixels], tuple[Pixels, ...]]
+) -> tuple[Pixels, ...]:
     """`run` on a picture of as many channels as the model has; grey models see one at a time."""
     channels, own = shape[-1], pixels.shape[-1]
     if channels == own:

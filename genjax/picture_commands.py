@@ -14,14 +14,14 @@ from genjax import rng
 from genjax.data.shapes import RANGES, Shapes, render
 from genjax.errors import UserError, choose
 from genjax.fields import COUNT, SEED, Rule, check_number
-from genjax.imaging.degradations import Chain, Degradation, Missing, parse
+from genjax.imaging.degradations import Chain, Degradation, Missing, MissingPixels, parse
 from genjax.imaging.latents import Composed
 from genjax.imaging.pictures import Picture, pictures_in, read_picture, write_picture
 from genjax.imaging.streaming import Outcome, each_picture
 from genjax.imaging.tiles import LUMA
 from genjax.loaded import METHODS, Loaded, check_method, load
 from genjax.metrics.reconstruction import WINDOW, psnr, ssim
-from genjax.models.base import Sampler, Translator, TwoWayTranslator, require
+from genjax.models.base import Restorer, Sampler, Translator, TwoWayTranslator, require
 from genjax.report import grids
 from genjax.run_folder import check_writable
 
@@ -72,7 +72,7 @@ def restore(
     choose("--method", method, METHODS)
     damage = parse("--degradation", degradation or "none")
     loaded = load(workdir)
-    prior = not isinstance(loaded.model, Translator)
+    prior = not isinstance(loaded.model, Restorer)
     if prior:
         require(loaded.model, Sampler, "restore")
     if degrade and not degradation:
@@ -84,12 +84,14 @@ def restore(
         )
     if uncertainty and not prior:
         raise UserError("--uncertainty: comes from restarts of a VAE or GAN; this run has neither")
-    if mask and (degrade or not prior or not _has_holes(damage)):
+    if mask and (degrade or (prior and not _has_holes(damage))):
         raise UserError(
-            "--mask: tells a VAE or GAN which pixels miss, with --degradation=missing_pixels and "
-            "without --degrade; here nothing would look at it"
+            "--mask: says which pixels miss, without --degrade, and for a VAE or GAN with "
+            "--degradation=missing_pixels; here nothing would look at it"
         )
     masks = _masks(mask)
+    # A trained model wants to know of no more than holes.
+    told = MissingPixels() if mask and not prior else damage
     if prior:
         check_method("--method", method, loaded.model, damage)
         if not degrade:  # what is not known is so of every picture
@@ -101,19 +103,19 @@ def restore(
         seen, truth = whole, None
         if degrade:
             seen, truth = damaged(damage, whole, rng.key(seed, name.as_posix()))
-        elif prior:
-            truth = damage.known(whole.shape, masks(name, whole.shape[:2], enlarge))
+        elif prior or mask:
+            truth = told.known(whole.shape, masks(name, whole.shape[:2], enlarge))
         shown: list[Pixels] = [seen]
         extra = {}
         if prior:
             made, deviation = loaded.explain(
-                seen, damage, truth, method=method, restarts=restarts, steps=steps, seed=seed
+                seen, told, truth, method=method, restarts=restarts, steps=steps, seed=seed
             )
             values.append((psnr_and_ssim(made, whole) if degrade else (0, 0)) + (deviation.mean(),))
             if uncertainty:
                 extra["_uncertainty"] = Picture(deviation.clip(0, 1))
         else:
-            made = loaded.restore(seen)
+            made = loaded.restore(seen, told, truth)
             values.append((psnr_and_ssim(made, whole) if degrade else (0, 0)) + (0,))
         shown.append(made)
         if degrade:

@@ -133,6 +133,26 @@ def test_what_was_seen_comes_back_and_what_was_not_is_uncertain(models, images, 
     np.testing.assert_allclose(again, made, atol=1e-3)
 
 
+def test_a_network_is_told_which_pixels_are_missing(models, images):
+    """By the truth of a damage; in batches and in tiles, of whatever channels."""
+    restorer, damage = models["restore"], "missing_pixels"
+    mask = np.ones_like(images)
+    mask[:, :, 14:] = 0
+    told = restorer.restore(images * mask, damage, {"mask": mask})
+    assert np.abs(told - restorer.restore(images * mask)).max() > 1e-3
+    # A damage without holes leaves nothing to tell.
+    np.testing.assert_array_equal(restorer.restore(images, "jpeg", {}), restorer.restore(images))
+    one = restorer.restore(images[0] * mask[0], damage, {"mask": mask[0]})
+    np.testing.assert_allclose(one, told[0], atol=1e-5)
+    colour = np.concatenate([images[0], images[1], images[0]], axis=-1)
+    made = restorer.restore(colour * mask[0], damage, {"mask": mask[0]})
+    np.testing.assert_allclose(made[..., 1:2], told[1], atol=1e-5)
+    large = np.pad(images[0], ((0, 20), (0, 9), (0, 0)))
+    whole = np.ones_like(large)
+    made = restorer.restore(large, damage, {"mask": whole})
+    np.testing.assert_allclose(made, restorer.restore(large), atol=1e-5)
+
+
 def test_a_grey_prior_sees_the_channels_of_a_colour_picture_one_by_one(models, images):
     colour = np.concatenate([images[0], images[1], images[0]], axis=-1)
     made, deviation = models["vae"].explain(colour, "gaussian_noise", **QUICK)

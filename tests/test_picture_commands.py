@@ -186,6 +186,19 @@ def test_white_of_a_mask_is_what_is_there(picture_runs, digits, tmp_path, method
     assert change[:, :14].max() < 0.03 < change[:, 14:].max()
 
 
+def test_a_trained_network_is_told_what_a_mask_says(picture_runs, digits, tmp_path):
+    mask = np.full((28, 28), 255, np.uint8)
+    mask[:, 14:] = 0
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    flag = f"--mask={tmp_path / 'mask.png'}"
+    run("restore", picture_runs["restore"], digits / "1.png", tmp_path / "out", flag)
+    picture = pixels(digits / "1.png")[..., None].astype(np.float32)
+    truth = {"mask": (mask > 0).astype(np.float32)[..., None]}
+    made = genjax.load(picture_runs["restore"]).restore(picture, "missing_pixels", truth)
+    written = pixels(tmp_path / "out" / "1.png")
+    assert np.abs(written - made[..., 0]).max() < 0.51 / 255
+
+
 @pytest.mark.parametrize("model", ["restore", "vae"])
 def test_degrade_damages_first_and_says_how_well(picture_runs, digits, tmp_path, capsys, model):
     flags = ["--degradation=missing_half", "--degrade", "--panel", *QUICK]

@@ -26,7 +26,7 @@ from genjax.metrics.distribution import Moments
 from genjax.metrics.latents import active_units
 from genjax.metrics.mean import MaskedMean
 from genjax.metrics.reconstruction import MS_SSIM_SIDE, WINDOW, mae, ms_ssim, mse, psnr, ssim
-from genjax.models.base import LabelReader, LikelihoodModel, Reconstructor, Translator
+from genjax.models.base import LabelReader, LikelihoodModel, Reconstructor, Restorer, Translator
 from genjax.nn.lpips import MIN_SIDE
 from genjax.types import Batch, Images, PRNGKey, PyTree
 
@@ -110,7 +110,11 @@ class ReconstructionEvaluator:
 @partial(jax.jit, static_argnums=(0, 1))
 def _translate(model, pairing, params, batch, key):
     batch = pairing({**batch, "position": batch["index"]}, key)
-    return batch["condition"], batch["image"], model.translate(params, batch["condition"])
+    if isinstance(model, Restorer):
+        made = model.restore(params, batch["condition"], batch["present"])
+    else:
+        made = model.translate(params, batch["condition"])
+    return batch["condition"], batch["image"], made
 
 
 def translate(

@@ -21,6 +21,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -115,6 +116,11 @@ class Degradation:
                     f"{value.high:g}; to undo the damage, name the value"
                 )
         return Degradation.draw(self, jax.random.key(0), shape)
+
+    def present(self, image: Image, truth: Truth) -> Float[Array, "height width 1"]:
+        """1 where something was seen of the image, else 0."""
+        del truth
+        return jnp.ones((*image.shape[:2], 1), image.dtype)
 
     def forward(self, image: Image, truth: Truth) -> Image:
         """A(x; truth): what would be seen without noise."""
@@ -267,6 +273,11 @@ class Missing(Degradation, abc.ABC):
                 f"--mask: is missing; {_name_of(self)!r} does not say which pixels are missing"
             )
         return {"mask": mask}
+
+    def present(self, image: Image, truth: Truth) -> Float[Array, "height width 1"]:
+        """The mask."""
+        del image
+        return truth["mask"]
 
     def forward(self, image: Image, truth: Truth) -> Image:
         """The mask's product with the image."""
@@ -576,6 +587,11 @@ class Chain(Degradation):
         """Each one's; a mask is that of all with holes."""
         return tuple(stage.known(shape, mask) for stage in self.stages)
 
+    def present(self, image: Image, truth: Any) -> Float[Array, "height width 1"]:
+        """What no stage lost."""
+        parts = zip(self.stages, truth, strict=True)
+        return math.prod(stage.present(image, each) for stage, each in parts)
+
     def forward(self, image: Image, truth: Any) -> Image:
         """All of them without noise."""
         for stage, each in zip(self.stages, truth, strict=True):
@@ -598,7 +614,10 @@ class Chain(Degradation):
 
 @dataclasses.dataclass(frozen=True)
 class Mixture(Degradation):
-    """One of several, as likely; the truth is `choice`, its number. For training only."""
+    """One of several, as likely. For training only.
+
+    The truth is `choice`, its number, and `present`, its mask [H, W, 1] or ones.
+    """
 
     linear: ClassVar[bool] = False
 
@@ -608,8 +627,19 @@ class Mixture(Degradation):
         """(what is seen, which one it was)."""
         choice = jax.random.randint(rng.stream(key, "choice"), (), 0, len(self.choices))
         own = rng.stream(key, "own")
-        branches = [lambda image, each=each: each(image, own)[0] for each in self.choices]
-        return jax.lax.switch(choice, branches, image), {"choice": choice}
+
+        def branch(one: Degradation, image: Image) -> tuple[Image, Image]:
+            seen, truth = one(image, own)
+            return seen, one.present(image, truth)
+
+        branches = [partial(branch, one) for one in self.choices]
+        seen, present = jax.lax.switch(choice, branches, image)
+        return seen, {"choice": choice, "present": present}
+
+    def present(self, image: Image, truth: Truth) -> Float[Array, "height width 1"]:
+        """What that one left."""
+        del image
+        return truth["present"]
 
     def known(
         self, shape: tuple[int, int, int], mask: Float[Array, "h w 1"] | None = None

@@ -144,15 +144,18 @@ class Pairing:
     def __call__(self, batch: Batch, key: PRNGKey) -> Batch:
         """The batch with the target's view as `image` and the input's as `condition`.
 
-        Draws belong to a row's `position`.
+        `present` is 1 where something was seen by the input's view, else 0. Draws belong to a
+        row's `position`.
         """
         images, place = batch["image"], batch["position"]
         conditions = batch.get("condition", images)
-        see = lambda view, images, name: degrade(view, images, rng.stream(key, name), place)[0]
+        see = lambda view, images, name: degrade(view, images, rng.stream(key, name), place)
+        seen, truth = see(self.input, conditions, "input")
         return {
             **batch,
-            "image": see(self.target, images, "target"),
-            "condition": see(self.input, conditions, "input"),
+            "image": see(self.target, images, "target")[0],
+            "condition": seen,
+            "present": jax.vmap(self.input.present)(conditions, truth),
         }
 
     def shapes(self, image_shape: tuple[int, int, int]) -> tuple[tuple[int, ...], tuple[int, ...]]:

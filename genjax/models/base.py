@@ -145,6 +145,14 @@ class Translator(Protocol):
 
 
 @runtime_checkable
+class Restorer(Translator, Protocol):
+    """A translator that is told which pixels miss."""
+
+    def restore(self, params: PyTree, images: Images, present: Images) -> Images:
+        """As `translate`; `present`, [batch, height, width, 1], is 1 where there is a pixel."""
+
+
+@runtime_checkable
 class TwoWayTranslator(Translator, Protocol):
     """A translator that knows the way back."""
 

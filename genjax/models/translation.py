@@ -1,7 +1,8 @@
 """Images to images: with the answer given, with a discriminator besides, or without any pairs.
 
 A batch has `condition`, the images that come in, and `image`, those that should come out: of the
-same scenes (`Regression`, `Pix2Pix`) or of any (`CycleGAN`). Inside, images lie in [-1, 1].
+same scenes (`Regression`, `Pix2Pix`) or of any (`CycleGAN`). For the former, `present` is 1 where
+the condition has a pixel, and 0 where one is missing. Inside, images lie in [-1, 1].
 """
 
 import dataclasses
@@ -34,9 +35,9 @@ def _signed(images: Images) -> Images:
     return 2 * images - 1
 
 
-def _translated(network: nn.Module, variables: PyTree, images: Images) -> Images:
-    """What `network` makes of `images`, both in [0, 1]."""
-    return jnp.clip((network.apply(variables, _signed(images), train=False) + 1) / 2, 0, 1)
+def _translated(network: nn.Module, variables: PyTree, *inputs: Images) -> Images:
+    """What `network` makes of inputs in [0, 1], in [0, 1]."""
+    return jnp.clip((network.apply(variables, *map(_signed, inputs), train=False) + 1) / 2, 0, 1)
 
 
 def _distance(a: Images, b: Images) -> Array:
@@ -54,7 +55,7 @@ class Regression:
     """A network that is taught the mean absolute error to the answer, and nothing else.
 
     Attributes:
-      generator: images in [-1, 1] to images in [-1, 1].
+      generator: images in [-1, 1], and where they have pixels (1, else -1), to images in [-1, 1].
       g_optimizer: for it.
       ema_decay: of the moving average of its variables, which is what translates.
     """
@@ -69,8 +70,8 @@ class Regression:
 
     def init(self, key: PRNGKey, batch: Batch) -> TrainState:
         """The state before the first step; `batch` gives shapes only."""
-        images = batch["condition"][:1]
-        params, stats = init_network(self.generator, rng.stream(key, "generator"), images)
+        inputs = [images[:1] for images in _told(batch)]
+        params, stats = init_network(self.generator, rng.stream(key, "generator"), *inputs)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params={"generator": params},
@@ -90,7 +91,7 @@ class Regression:
     def _generator_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         def loss_fn(params):
             made, stats = apply_network(
-                self.generator, params, state.stats["generator"], _signed(batch["condition"])
+                self.generator, params, state.stats["generator"], *_told(batch)
             )
             loss, metrics = self._generator_loss(state, batch, made)
             return loss, (stats, metrics)
@@ -120,7 +121,16 @@ class Regression:
 
     def translate(self, params: PyTree, images: Images) -> Images:
         """The image that the generator has for each of `images`, both in [0, 1]."""
-        return _translated(self.generator, params, images)
+        return self.restore(params, images, jnp.ones_like(images[..., :1]))
+
+    def restore(self, params: PyTree, images: Images, present: Images) -> Images:
+        """As `translate`; `present`, [batch, height, width, 1], is 1 where there is a pixel."""
+        return _translated(self.generator, params, images, present)
+
+
+def _told(batch: Batch) -> tuple[Images, Images]:
+    """What a network is told of the images that come in."""
+    return _signed(batch["condition"]), _signed(batch["present"])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -169,10 +179,7 @@ class Pix2Pix(Regression):
 
     def _discriminator_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         made, _ = apply_network(
-            self.generator,
-            state.params["generator"],
-            state.stats["generator"],
-            _signed(batch["condition"]),
+            self.generator, state.params["generator"], state.stats["generator"], *_told(batch)
         )
 
         def loss_fn(params):

@@ -60,8 +60,11 @@ class UNet(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, images: Images, *, train: bool) -> Images:
-        """The result, as float32; with `residual` it may lie a little outside [-1, 1]."""
+    def __call__(self, images: Images, present: Images | None = None, *, train: bool) -> Images:
+        """The result, as float32; with `residual` it may lie a little outside [-1, 1].
+
+        `present`, if it is told, is 1 at the pixels that there are, and -1 at those that miss.
+        """
         normalize = lambda x: Normalize(self.normalization, dtype=self.dtype)(x, train=train)
 
         def conv(x: Array, features: int) -> Array:
@@ -73,7 +76,8 @@ class UNet(nn.Module):
                 x = x + conv(change, x.shape[-1])
             return x
 
-        x, across = images, []
+        told = images if present is None else jnp.concatenate([images, present], axis=-1)
+        x, across = told, []
         for level in range(self.levels):
             features = self.width * 2**level
             x = leaky_relu(x) if level else x
@@ -87,7 +91,7 @@ class UNet(nn.Module):
             x = leaky_relu(normalize(x))
             features = self.width * 2 ** (level - 1) if level else self.detail
             x = ConvTranspose(features, KERNEL, (2, 2), dtype=self.dtype)(x)
-        x = jnp.concatenate([x, images.astype(x.dtype)], axis=-1)
+        x = jnp.concatenate([x, told.astype(x.dtype)], axis=-1)
         x = conv(leaky_relu(conv(x, self.detail)), self.channels).astype(jnp.float32)
         return images + x if self.residual else jnp.tanh(x)
 

@@ -1,8 +1,11 @@
 """Optimizers by name, all with the same fields."""
 
+import jax
 import optax
+from optax import contrib
 
 from genjax.schedule import Schedule
+from genjax.types import PyTree
 
 
 def adam(learning_rate: Schedule, b1: float, b2: float) -> optax.GradientTransformation:
@@ -21,8 +24,30 @@ def sgd(learning_rate: Schedule, b1: float, b2: float) -> optax.GradientTransfor
     return optax.sgd(learning_rate, momentum=b1)
 
 
+def muon(learning_rate: Schedule, b1: float, b2: float) -> optax.GradientTransformation:
+    """Muon (Jordan 2024): the momentum of each kernel, as a matrix with all singular values near 1.
+
+    A kernel is the matrix from all that goes in to the features that come out. What is no kernel is
+    taught by Adam at the same rate, which is why updates have the size of Adam's (Liu et al. 2025,
+    section 2.2). `b1` is the momentum, and Adam's; `b2` is Adam's alone.
+    """
+
+    def matrices(params: PyTree) -> PyTree:
+        into = lambda kernel: contrib.MuonDimensionNumbers(tuple(range(kernel.ndim - 1)), (-1,))
+        return jax.tree.map(lambda leaf: into(leaf) if leaf.ndim > 1 else None, params)
+
+    return contrib.muon(
+        learning_rate,
+        beta=b1,
+        adam_b1=b1,
+        adam_b2=b2,
+        consistent_rms=0.2,
+        muon_weight_dimension_numbers=matrices,
+    )
+
+
 #: The optimizers that a config may name.
-OPTIMIZERS = {"adam": adam, "rmsprop": rmsprop, "sgd": sgd}
+OPTIMIZERS = {"adam": adam, "rmsprop": rmsprop, "sgd": sgd, "muon": muon}
 
 
 def clipped(

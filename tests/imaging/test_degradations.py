@@ -636,6 +636,24 @@ def test_a_mixture_is_each_of_its_choices_as_often():
 
     expected = np.asarray(each(jnp.arange(num)))[np.arange(num), truth["choice"]]
     np.testing.assert_allclose(seen, expected, atol=1e-6)
+    # Half of each image of the third kind is missing, and nothing of the others.
+    there = np.asarray(jax.vmap(mixture.present)(images, truth))
+    assert there.shape == (num, *SHAPE[:2], 1)
+    shares = there.mean((1, 2, 3))
+    assert (shares[truth["choice"] != 2] == 1).all()
+    assert (np.abs(shares[truth["choice"] == 2] - 0.5) < 0.06).all()
+
+
+def test_what_is_present_is_what_no_stage_of_a_chain_lost():
+    image = IMAGES[0]
+    for text in ("none", "gaussian_blur:1+gaussian_noise:0.1", "haze", "jpeg"):
+        _, truth = made(text)(image, KEY)
+        np.testing.assert_array_equal(made(text).present(image, truth), np.ones((*SHAPE[:2], 1)))
+    chain = made("missing_half:0.5+gaussian_noise:0.1+missing_pixels:0.5")
+    _, truth = chain(image, KEY)
+    both = np.asarray(truth[0]["mask"]) * np.asarray(truth[2]["mask"])
+    assert 0.1 < both.mean() < 0.4
+    np.testing.assert_array_equal(chain.present(image, truth), both)
 
 
 def test_the_order_of_a_chain_matters():

@@ -181,6 +181,14 @@ def test_a_pair_is_made_of_one_image():
     np.testing.assert_allclose(pair["image"], IMAGES @ np.array(LUMA)[:, None], rtol=1e-5)
 
 
+def test_a_pair_says_which_pixels_its_condition_lacks():
+    pair = paired("missing_half:0.5", "missing_pixels")(BATCH, KEY)
+    assert pair["present"].shape == (*IMAGES.shape[:3], 1)
+    assert 0.3 < pair["present"].mean() < 0.7
+    np.testing.assert_array_equal(pair["condition"], IMAGES * pair["present"])
+    assert (paired("grey", "none")(BATCH, KEY)["present"] == 1).all()
+
+
 def test_a_pair_is_made_of_an_image_and_its_condition():
     conditions = IMAGES[::-1, ..., :1]
     pair = paired("colour", "grey")({**BATCH, "condition": conditions}, KEY)

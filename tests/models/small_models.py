@@ -29,9 +29,10 @@ def batch(rows=6, shape=SHAPE):
 
 
 def pairs(rows=6, shape=SHAPE):
-    """The batch with conditions beside its images."""
+    """The batch with conditions beside its images, of which nothing is missing."""
     conditions = jax.random.uniform(jax.random.key(12), (rows, *shape))
-    return {**batch(rows, shape), "condition": conditions}
+    present = jnp.ones((rows, *shape[:2], 1))
+    return {**batch(rows, shape), "condition": conditions, "present": present}
 
 
 def generator(conditioning="none", shape=SHAPE, **fields):

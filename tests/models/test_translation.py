@@ -22,19 +22,24 @@ STILL = optax.set_to_zero()
 
 
 class Affine(nn.Module):
-    """As a generator, scale x + shift; as a discriminator, that for each pixel, weighed."""
+    """As a generator, scale x + shift; as a discriminator, that for each pixel, weighed.
+
+    What is missing is `at_holes`, where that is given.
+    """
 
     scale: float
     shift: float
     weights: tuple[float, ...] = (1.0,)
+    at_holes: float | None = None
 
     @nn.compact
-    def __call__(self, images, *, train):
+    def __call__(self, images, present=None, *, train):
         scale = self.param("scale", nn.initializers.constant(self.scale), ())
         shift = self.param("shift", nn.initializers.constant(self.shift), ())
         if len(self.weights) > 1:
             images = images @ jnp.array(self.weights)[:, None]
-        return scale * images + shift
+        made = scale * images + shift
+        return made if self.at_holes is None else jnp.where(present == 1, made, self.at_holes)
 
 
 def affine(params):
@@ -97,6 +102,22 @@ def test_translations_end_at_black_and_white():
     images = jnp.array([0.0, 0.4, 0.5, 0.6, 1.0]).reshape(1, 1, 5, 1)
     made = model.translate(model.inference_params(initial(model)), images)
     np.testing.assert_allclose(made.ravel(), [0, 0.2, 0.5, 0.8, 1], atol=1e-6)
+
+
+def test_the_network_is_told_which_pixels_are_missing():
+    """In training and after it; what is missing is -1, in its range, and 0 in pixels'."""
+    holes = np.arange(64).reshape(8, 8, 1) % 3 == 0
+    rows = {**PAIRS, "present": jnp.broadcast_to(jnp.where(holes, 0.0, 1.0), (6, 8, 8, 1))}
+    model = regression(generator=Affine(0.5, 0.3, at_holes=0.6))
+    _, after, metrics = stepped(model, rows)
+    expected = np.where(holes, 0.6, 0.5 * X + 0.3)
+    assert metrics["l1"] == pytest.approx(distance(expected, Y), rel=1e-5)
+    params = model.inference_params(after)
+    made = model.restore(params, rows["condition"], rows["present"])
+    np.testing.assert_allclose(made[:, holes[..., 0]], 0.8, rtol=1e-6)
+    whole = model.translate(params, rows["condition"])
+    np.testing.assert_array_equal(made[:, ~holes[..., 0]], whole[:, ~holes[..., 0]])
+    assert (np.abs(whole[:, holes[..., 0]] - 0.8) > 1e-3).any()
 
 
 # --- with a discriminator besides ----------------------------------------------------------------

@@ -1,6 +1,8 @@
 """One update of each optimizer, worked out by hand."""
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from genjax.schedule import constant
@@ -38,6 +40,24 @@ def test_rmsprop_divides_by_the_root_of_the_mean_square():
     """Mean squares of 1 at decay 0.75 from 0: 1/4, then 3/16 + 1/4 = 7/16."""
     expected = [-RATE * 2, -RATE * (16 / 7) ** 0.5]
     assert updates("rmsprop", [1.0] * 2, 0.0, 0.75) == pytest.approx(expected, rel=1e-5)
+
+
+def test_muon_moves_a_kernel_by_a_matrix_without_long_sides():
+    """By 0.2 sqrt(max(in, out)) U V' of the gradient U S V', to Newton-Schulz's accuracy.
+
+    A kernel of 3 x 3 pixels and 2 channels to 5 features is a matrix of 18 x 5; biases are Adam's.
+    """
+    optimizer = OPTIMIZERS["muon"](constant(RATE, 0), b1=0.0, b2=0.0)
+    draw = lambda seed, *shape: jax.random.normal(jax.random.key(seed), shape)
+    gradient = {"kernel": draw(0, 3, 3, 2, 5), "dense": draw(1, 4, 6), "bias": draw(2, 7)}
+    update, _ = optimizer.update(gradient, optimizer.init(gradient), gradient)
+    np.testing.assert_allclose(update["bias"], -RATE * jnp.sign(gradient["bias"]), rtol=1e-4)
+    for name, (rows, columns) in {"kernel": (18, 5), "dense": (4, 6)}.items():
+        left, _, right = jnp.linalg.svd(gradient[name].reshape(rows, columns), full_matrices=False)
+        moved = update[name].reshape(rows, columns) / (-RATE * 0.2 * max(rows, columns) ** 0.5)
+        turned = left.T @ moved @ right.T  # diagonal, as singular vectors stay
+        np.testing.assert_allclose(turned, np.diag(np.diag(turned)), atol=1e-4)
+        assert (np.abs(np.diag(turned) - 0.95) < 0.3).all()
 
 
 def test_clipping_keeps_the_direction_and_leaves_small_gradients_alone():
