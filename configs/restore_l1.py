@@ -1,4 +1,6 @@
-"""A network that undoes any damage of `common.DAMAGE`, not told which: a U-Net under L1 loss.
+"""A network that undoes any damage of `common.DAMAGE`: a U-Net under L1 loss.
+
+It is not told which damage, but for which pixels are missing, if any are.
 
 python launch.py train --config=configs/restore_l1.py
 

@@ -378,7 +378,8 @@ def _write_tables(table: Table, folder: pathlib.Path) -> None:
         f"Runs: {'; '.join(runs) or 'none'}.",
         "The priors are told a degradation's parameters and maps, haze's transmission and low "
         "light's gamma among them; so are classical methods, but for these two, which they have to "
-        "estimate. The networks are told nothing, not even the kind.",
+        "estimate. The networks are told which pixels are missing, and nothing else, not even the "
+        "kind.",
         "PSNR in dB, of each image at most that of rounding to 8 bits:",
         _markdown(table, "psnr", 2),
         "SSIM:",
