@@ -580,11 +580,11 @@ def _run(name: str, values: dict[str, Any]) -> None:
         config = values["config"].to_dict()
         data = config["data"]
         run = f"{config['name']}-{data.get('dataset', data['name']).replace('/', '_')}"
-        commands.train(config, pathlib.Path(workdir or f"runs/{run}"))
+        commands.train(config, pathlib.Path(workdir or f"runs/{run}").expanduser())
         return
     for flag in PATHS & values.keys():
         values[flag] = pathlib.Path(values[flag]).expanduser() if values[flag] else None
-    run = () if workdir is None else (pathlib.Path(workdir),)
+    run = () if workdir is None else (pathlib.Path(workdir).expanduser(),)
     getattr(commands, name)(*run, **values)
 
 

@@ -109,7 +109,7 @@ def main(argv: list[str]) -> None:
         seen, truth = damaged(parse("damage", text), whole, rng.key(0, text))
         method, settings = best_classical(text)
         by_hand = classical.restore(method, settings, seen, truth)
-        made = loaded.restore(seen)
+        made = loaded.restore(seen, text, truth)
         scores = [psnr_and_ssim(picture, whole)[0] for picture in (seen, by_hand, made)]
         lines.append(f"| {text} | {' | '.join(f'{s:.2f}' for s in scores)} | {method.name} |")
         rows.append(side_by_side([seen, by_hand, made, whole]))

@@ -446,7 +446,8 @@ def _tell(outcome: Outcome, done: str, target: pathlib.Path, more: str = "") -> 
     """
     skipped = f", {outcome.skipped} were there already" if outcome.skipped else ""
     if outcome.done or not outcome.failed:
-        CONSOLE.print(f"{outcome.done} pictures {done} in {target}{skipped}{more}")
+        pictures = "picture" if outcome.done == 1 else "pictures"
+        CONSOLE.print(f"{outcome.done} {pictures} {done} in {target}{skipped}{more}")
     if outcome.failed:
         left = f"; and {len(outcome.failed) - 5} more" if len(outcome.failed) > 5 else ""
         raise UserError("; ".join(outcome.failed[:5]) + left)

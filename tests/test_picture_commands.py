@@ -116,7 +116,7 @@ def test_what_is_there_is_skipped(picture_runs, mixed, tmp_path, capsys):
     (tmp_path / "grey.png").unlink()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     run("translate", picture_runs["cycle"], mixed, tmp_path)
-    assert "1 pictures translated" in capsys.readouterr().out
+    assert "1 picture translated" in capsys.readouterr().out
     run("translate", picture_runs["cycle"], mixed, tmp_path)
     assert "0 pictures translated" in (said := capsys.readouterr().out)
     assert "4 were there already" in said
