@@ -41,6 +41,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from genjax.errors import UserError, choose, did_you_mean
+from genjax.training.stopping import TEMPORARY_FAILURE, Stopped
 
 
 class Flag(NamedTuple):
@@ -435,7 +436,8 @@ COMMANDS = {
 def main(argv: list[str]) -> int:
     """Runs `launch.py COMMAND FLAGS`; 0, or 2 after one line on what the user got wrong.
 
-    130 after Ctrl-C, as shells have it.
+    75 (EX_TEMPFAIL) when training was asked to stop, by Ctrl-C or SIGTERM, and goes on when called
+    again; 130 after Ctrl-C elsewhere, as shells have it.
     """
     name = argv[1] if len(argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):
@@ -450,6 +452,9 @@ def main(argv: list[str]) -> int:
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except Stopped:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return TEMPORARY_FAILURE
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130

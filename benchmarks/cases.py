@@ -139,4 +139,6 @@ def train(end_of_round: Callable[..., None], config: Mapping[str, Any], steps: i
         checkpoints=None,
         writer=Clock(),
         progress=Clock(),
+        held={},
+        asked=lambda: False,
     )

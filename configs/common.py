@@ -205,8 +205,8 @@ def training(duration: str, batch_size: int, **overrides) -> ConfigDict:
 
 
 def checkpoint(best_metric: str, best_mode: str) -> ConfigDict:
-    """The last checkpoint and the one that validation calls best are kept."""
-    return ConfigDict({"max_to_keep": 1, "best_metric": best_metric, "best_mode": best_mode})
+    """The last two checkpoints and the one that validation calls best are kept."""
+    return ConfigDict({"max_to_keep": 2, "best_metric": best_metric, "best_mode": best_mode})
 
 
 def classifier(dataset: str) -> ConfigDict:

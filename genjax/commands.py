@@ -68,6 +68,7 @@ from genjax.run_folder import (
 )
 from genjax.training import loop
 from genjax.training.checkpoint import Checkpoints
+from genjax.training.stopping import StopRequest
 from genjax.training.writers import MetricsWriter, Progress
 from genjax.types import PyTree
 
@@ -85,13 +86,14 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path, wait: bool = False) 
     """Trains what `config` describes in `workdir`, goes on where it stopped, scores and reports.
 
     Where another process trains there, `wait` says whether to wait for it; else it is an error.
+    Raises `Stopped` when it is asked to stop, with all that was done on the disk.
     """
     config = _with_absolute_paths(config)
     experiment = factory.build(config)
     experiment.check_batch_size()
     claim(workdir, config)
-    with locked(workdir, wait):
-        _train_and_score(experiment, config, workdir)
+    with StopRequest() as stop, locked(workdir, wait):
+        _train_and_score(experiment, config, workdir, stop)
 
 
 def _with_absolute_paths(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -106,18 +108,20 @@ def _with_absolute_paths(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _train_and_score(
-    experiment: Experiment, config: Mapping[str, Any], workdir: pathlib.Path
+    experiment: Experiment, config: Mapping[str, Any], workdir: pathlib.Path, stop: StopRequest
 ) -> None:
     cadence, judge = experiment.cadence, None
     with Checkpoints(workdir, **experiment.config["checkpoint"]) as checkpoints:
-        start = checkpoints.steps().get("last", 0)
+        warn = functools.partial(CONSOLE.print, style="yellow")
+        state = checkpoints.restore_newest(experiment.state_shape, warn)
+        start = 0 if state is None else int(state.step)
         if start < cadence.total_steps:
             judge = _judge(experiment, workdir)
             write_json(workdir / "config.json", config)
             write_json(workdir / "environment.json", environment())
             where = f"from step {start} " if start else ""
             CONSOLE.print(f"training {where}to step {cadence.total_steps} in {workdir}")
-            _train(experiment, checkpoints, judge, workdir)
+            _train(experiment, state, checkpoints, judge, workdir, stop)
         steps = checkpoints.steps()
     rows = _rows_of(experiment, workdir, steps)
     if start == cadence.total_steps and rows:
@@ -133,19 +137,21 @@ def _train_and_score(
 
 def _train(
     experiment: Experiment,
+    state: TrainState | None,
     checkpoints: Checkpoints,
     judge: ClassifierExtractor | None,
     workdir: pathlib.Path,
+    stop: StopRequest,
 ) -> None:
-    """Trains from the last checkpoint, or from step 0, to the end."""
+    """Trains from `state`, or from step 0, to the end."""
     cadence = experiment.cadence
     evaluators = experiment.evaluators("validation", [judge] if judge else [])
-    start = checkpoints.steps().get("last", 0)
-    if start:
-        state = checkpoints.restore(start, experiment.state_shape)
-    else:
-        state = experiment.init_state()
-    with MetricsWriter(workdir, start or -1) as writer, Progress(cadence.total_steps) as progress:
+    start = 0 if state is None else int(state.step)
+    with (
+        MetricsWriter(workdir, start or -1) as writer,
+        Progress(cadence.total_steps) as progress,
+        stop.polled(),
+    ):
 
         def validate(state: TrainState) -> dict[str, float]:
             params = inference_params(experiment, state)
@@ -158,7 +164,7 @@ def _train(
             return {name: value for each in values for name, value in each.items()}
 
         loop.train(
-            state,
+            experiment.init_state() if state is None else state,
             experiment.run_block(),
             experiment.blocks(start),
             cadence=cadence,
@@ -167,6 +173,8 @@ def _train(
             checkpoints=checkpoints,
             writer=writer,
             progress=progress,
+            held=checkpoints.held(start) if start else {},
+            asked=lambda: bool(stop.asked),
         )
 
 

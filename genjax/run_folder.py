@@ -93,14 +93,20 @@ def locked(workdir: pathlib.Path, wait: bool) -> Iterator[None]:
     The lock is the operating system's: it ends with the process, however that ends.
 
     Raises:
-      UserError: another process holds it, and `wait` is false.
+      UserError: another process, which is named, holds it, and `wait` is false.
     """
     workdir.parent.mkdir(parents=True, exist_ok=True)
-    with (workdir.parent / f".{workdir.name}.lock").open("w") as file:
+    with (workdir.parent / f".{workdir.name}.lock").open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
-            raise UserError(f"--workdir: another process is training in {workdir}") from error
+            file.seek(0)
+            raise UserError(
+                f"--workdir: another process is training in {workdir}: {file.read()}"
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
         yield
 
 

@@ -109,18 +109,20 @@ def test_training_a_finished_run_again_changes_nothing(runs, capsys, monkeypatch
     assert "is trained and scored already" in capsys.readouterr().out
 
 
-def test_an_interrupted_run_ends_as_an_unbroken_one(runs, beside_judge, monkeypatch):
+def test_an_interrupted_run_ends_as_an_unbroken_one(runs, beside_judge, monkeypatch, capsys):
     workdir, write = beside_judge / "vae", commands.MetricsWriter.write
 
     def interrupted(writer, step, metrics):
         write(writer, step, metrics)
         if step == 12:  # between the checkpoints at 8 and 16, after a row
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
         patch.setattr(commands.MetricsWriter, "write", interrupted)
-        assert launch.main(["launch.py", *train_flags("vae", workdir)]) == 130
+        assert launch.main(["launch.py", *train_flags("vae", workdir)]) == 75
+    assert "stopped; the same command goes on from here" in capsys.readouterr().err
     assert rows(workdir / "metrics.jsonl")[-1]["step"] == 12
+    assert (workdir / "checkpoints" / "12").is_dir()
     run(*train_flags("vae", workdir))
     assert_same_run(workdir, runs / "vae")
 

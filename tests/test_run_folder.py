@@ -1,5 +1,6 @@
 """Whose a run folder is."""
 
+import os
 import threading
 
 import pytest
@@ -12,7 +13,7 @@ def test_a_second_training_in_a_folder_is_refused_until_the_first_ends(tmp_path)
     folder = tmp_path / "run"
     with (
         locked(folder, wait=False),
-        pytest.raises(UserError, match="another process is training"),
+        pytest.raises(UserError, match=f"is training in .*: process {os.getpid()} on "),
         locked(folder, wait=False),
     ):
         pass

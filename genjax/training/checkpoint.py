@@ -2,10 +2,16 @@
 
 import contextlib
 import functools
+import itertools
+import json
+import os
 import pathlib
-from collections.abc import Mapping
+import textwrap
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import (
     AnyPreservationPolicy,
@@ -15,6 +21,7 @@ from orbax.checkpoint.checkpoint_managers import (
 
 from genjax.errors import UserError
 from genjax.models.base import TrainState
+from genjax.types import PyTree
 
 
 class Checkpoints(contextlib.AbstractContextManager):
@@ -50,6 +57,13 @@ class Checkpoints(contextlib.AbstractContextManager):
     def _manager(self) -> ocp.CheckpointManager:
         best_metric, best_mode = self._best_metric, self._best_mode
 
+        # Orbax reads all of them, and stops at what it can not read.
+        for path in self._folder.glob("*/metrics/metrics"):
+            try:
+                float(json.loads(path.read_text(encoding="utf-8")).get(best_metric, 0))
+            except (ValueError, TypeError, AttributeError) as error:
+                raise DamagedError(path.parents[1], f"{path.name}: {_first_line(error)}") from error
+
         def value(metrics: Mapping[str, float]) -> float:
             return metrics[best_metric]
 
@@ -61,6 +75,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         )
         return ocp.CheckpointManager(
             self._folder,
+            item_handlers=ocp.StandardCheckpointHandler(),
             options=ocp.CheckpointManagerOptions(
                 best_fn=value,
                 best_mode=best_mode,
@@ -73,17 +88,86 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     def __exit__(self, *_) -> None:
         if "_manager" in vars(self):
-            self._manager.close()
+            with self._full_disk():
+                self._manager.close()
 
-    def save(self, state: TrainState, metrics: Mapping[str, float]) -> None:
-        """Begins to save `state` under its step, with the validation metrics that rank it."""
+    def save(
+        self,
+        state: TrainState,
+        metrics: Mapping[str, float],
+        held: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """Begins to save `state` under its step.
+
+        Args:
+          state: what to save.
+          metrics: of validation; one of them ranks it.
+          held: metrics of training that are still to be written.
+
+        Raises:
+          UserError: the disk is full.
+        """
         ranking = {k: v for k, v in metrics.items() if k == self._best_metric}
         # Every device has the whole state. Given all of them, Orbax would let each write a slice
         # of each leaf, and compile a program for every slice.
         copy = jax.tree.map(lambda leaf: leaf.addressable_data(0), state)
-        self._manager.save(
-            int(state.step), args=ocp.args.StandardSave(copy), metrics=ranking or None
-        )
+        notes = {
+            "checksum": _checksum(copy),
+            "held": {name: values.tolist() for name, values in (held or {}).items()},
+        }
+        with self._full_disk():
+            self._manager.save(
+                int(state.step),
+                args=ocp.args.StandardSave(copy),
+                metrics=ranking or None,
+                custom_metadata=notes,
+            )
+
+    @contextlib.contextmanager
+    def _full_disk(self) -> Iterator[None]:
+        """What Orbax says of a full disk, in one line."""
+        try:
+            yield
+        except Exception as error:
+            words = ("No space left", "Disk quota", "File too large")
+            if not any(word in str(error) for word in words):
+                raise
+            raise UserError(
+                f"--workdir: no space left to save in {self._folder}; the checkpoints that are "
+                "there are whole, and the same command goes on from the last of them"
+            ) from error
+
+    def held(self, step: int) -> dict[str, np.ndarray]:
+        """The metrics that were still to be written at `step`, by name: [steps, ...]."""
+        self._manager.wait_until_finished()
+        notes = self._manager.metadata(step).custom_metadata or {}
+        return {name: np.array(values) for name, values in notes.get("held", {}).items()}
+
+    def restore_newest(self, like: TrainState, warn: Callable[[str], None]) -> TrainState | None:
+        """The newest state that is whole; None if there is none.
+
+        Those that are not are set aside, into the folder `damaged` of the run; `warn` is told.
+
+        Raises:
+          UserError: a checkpoint is of another model.
+        """
+        while True:
+            try:
+                steps = self.all_steps()
+                return self.restore(steps[-1], like) if steps else None
+            except DamagedError as error:
+                warn(f"{error}; it is kept in {self._set_aside(error.path)}")
+
+    def _set_aside(self, path: pathlib.Path) -> pathlib.Path:
+        folder = self._folder.parent / "damaged"
+        folder.mkdir(exist_ok=True)
+        names = (f"{path.name}{f'-{number}' if number else ''}" for number in itertools.count())
+        aside = next(folder / name for name in names if not (folder / name).exists())
+        os.replace(path, aside)
+        if "_manager" in vars(self):  # it knows of it
+            self._manager.close()
+            del self._manager
+        return aside
 
     def steps(self) -> dict[str, int]:
         """The step of `last` and, where a metric ranks them, of `best`; empty without any."""
@@ -101,15 +185,63 @@ class Checkpoints(contextlib.AbstractContextManager):
         """The state at `step`, placed as the arrays of `like` are.
 
         Raises:
-          UserError: the checkpoint does not fit `like`.
+          UserError: the checkpoint does not fit `like`, or is damaged (`DamagedError`).
         """
+        path = self._folder / str(step)
+        self._manager.wait_until_finished()
         try:
-            return self._manager.restore(step, args=ocp.args.StandardRestore(_abstract(like)))
-        except (ValueError, KeyError, FileNotFoundError) as error:
-            first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise UserError(
-                f"{self._folder / str(step)}: can not be restored: {first_line}"
-            ) from error
+            there = _shapes(self._manager.item_metadata(step))
+            about = self._manager.metadata(step)
+        except Exception as error:  # whatever comes of reading noise
+            raise DamagedError(path, _first_line(error)) from error
+        if not there or not about.init_timestamp_nsecs:
+            raise DamagedError(path, "what describes it can not be read")
+        if there != (here := _shapes(like)):
+            raise UserError(f"{path}: is of another model: {_difference(there, here)}")
+        try:
+            state = self._manager.restore(step, args=ocp.args.StandardRestore(_abstract(like)))
+        except Exception as error:
+            raise DamagedError(path, _first_line(error)) from error
+        # Checkpoints of older versions have none.
+        checksum = (about.custom_metadata or {}).get("checksum")
+        if checksum not in (None, _checksum(state)):
+            raise DamagedError(path, "its checksum is not that of what was saved")
+        return state
+
+
+class DamagedError(UserError):
+    """A checkpoint that is not what was saved."""
+
+    def __init__(self, path: pathlib.Path, why: str):
+        super().__init__(f"{path}: is damaged: {why}")
+        self.path = path
+
+
+def _first_line(error: Exception) -> str:
+    line = next(iter(str(error).strip().splitlines()), "")
+    return textwrap.shorten(line, 120) or type(error).__name__
+
+
+def _checksum(state: TrainState) -> int:
+    """CRC-32 of all values, as the first device has them."""
+    total = 0
+    for leaf in jax.tree.leaves(state):
+        values = np.asarray(leaf.addressable_data(0))
+        total = zlib.crc32(np.ascontiguousarray(values).view(np.uint8).ravel(), total)
+    return total
+
+
+def _shapes(tree: PyTree) -> dict[str, str]:
+    """Type and shape of each value by its path, as `float32[3, 2]`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    name = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
+    return {name(path): f"{np.dtype(leaf.dtype)}{list(leaf.shape)}" for path, leaf in leaves}
+
+
+def _difference(there: Mapping[str, str], here: Mapping[str, str]) -> str:
+    """The first value that is not in both, or not of one type and shape."""
+    name = next(name for name in sorted(there | here) if there.get(name) != here.get(name))
+    return f"{name} is {there.get(name, 'missing')} there and {here.get(name, 'missing')} here"
 
 
 def _abstract(state: TrainState) -> TrainState:

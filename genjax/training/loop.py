@@ -43,16 +43,32 @@ def train(
     checkpoints: Checkpoints,
     writer: MetricsWriter,
     progress: Progress,
+    held: Metrics,
+    asked: Callable[[], bool],
 ) -> TrainState:
-    """Trains from `state.step` to `cadence.total_steps`.
+    """Trains from `state.step` to `cadence.total_steps`, or until it is asked to stop.
 
     Metrics stay on the device until they are logged, so that the host runs ahead of it.
+
+    Args:
+      state: where to begin.
+      run_block: the compiled steps of one block.
+      blocks: what they are given.
+      cadence: when what happens.
+      images_per_step: for the speed.
+      evaluate: scores a state.
+      checkpoints: where states go.
+      writer: where metrics go.
+      progress: shows them.
+      held: metrics of steps since the last row, as the checkpoint of `state` has them.
+      asked: whether to stop after the block that is under way. Then the state is saved, with the
+        metrics that are waiting for their row.
 
     Raises:
       UserError: a metric is no longer finite; the step and the metric are named.
     """
     step = int(state.step)
-    waiting: list[Metrics] = []
+    waiting: list[Metrics] = [held] if held else []
     since, since_step = time.monotonic(), step
     for block in blocks:
         state, metrics = run_block(state, block)
@@ -60,8 +76,12 @@ def train(
         waiting.append(metrics)
 
         if cadence.is_due(step, cadence.log_every):
-            means = _read(waiting, step)
+            columns = _read(waiting, step)
             waiting = []
+            means = {
+                name: values.astype(np.float64).mean(axis=0).tolist()
+                for name, values in columns.items()
+            }
             speed = (step - since_step) * images_per_step / (time.monotonic() - since)
             writer.write(step, {f"train/{name}": value for name, value in means.items()})
             progress.update(step, means, speed)
@@ -79,11 +99,18 @@ def train(
             writer.flush()
             checkpoints.save(state, scores)
             since, since_step = time.monotonic(), step
+
+        if asked():
+            if not cadence.is_due(step, cadence.checkpoint_every):
+                columns = _read(waiting, step) if waiting else {}
+                writer.flush()
+                checkpoints.save(state, {}, columns)
+            break
     return state
 
 
-def _read(waiting: list[Metrics], last_step: int) -> dict[str, float | list[float]]:
-    """The mean of each metric over the steps that wait, after a look at every step."""
+def _read(waiting: list[Metrics], last_step: int) -> dict[str, np.ndarray]:
+    """The values [steps, ...] of each metric at the steps that wait, after a look at each."""
     columns = jax.device_get(waiting)
     steps = {name: np.concatenate([each[name] for each in columns]) for name in columns[0]}
     for name, values in steps.items():
@@ -91,7 +118,7 @@ def _read(waiting: list[Metrics], last_step: int) -> dict[str, float | list[floa
         if bad.any():
             step = last_step - len(values) + 1 + int(bad.argmax())
             raise _no_longer_finite(step, name, values[bad.argmax()])
-    return {name: values.astype(np.float64).mean(axis=0).tolist() for name, values in steps.items()}
+    return steps
 
 
 def _no_longer_finite(step: int, name: str, value: float | np.ndarray) -> UserError:

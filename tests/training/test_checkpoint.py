@@ -1,6 +1,9 @@
 """Checkpoints: which are kept, what is in them, and on which devices they come back."""
 
 import pathlib
+import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +20,8 @@ ONE = Devices("pmap", tuple(jax.local_devices()[:1]))
 
 
 def state(step: int, value: float = 0.0, devices: Devices = ALL, size: int = 3) -> TrainState:
-    params = {"network": {"kernel": jnp.full((size, 2), value), "bias": jnp.arange(2.0)}}
-    moments = ({"count": jnp.int32(step)}, jnp.full((size,), -value))
+    params = {"network": {"kernel": jnp.full((size, 2), value, float), "bias": jnp.arange(2.0)}}
+    moments = ({"count": jnp.int32(step)}, jnp.full((size,), -value, float))
     made = TrainState(step=jnp.int32(step), params=params, opt={"all": moments}, stats={}, ema={})
     return devices.replicate(made)
 
@@ -121,5 +124,131 @@ def test_a_checkpoint_of_another_model_is_named(tmp_path):
     with checkpoints(tmp_path) as saved:
         saved.save(state(1), {"score": 1.0})
         other = state(0).replace(params={"network": {"kernel": jnp.zeros((3, 2))}})
-        with pytest.raises(UserError, match="checkpoints/1: can not be restored"):
+        with pytest.raises(UserError, match=r"checkpoints/1: is of another model: \S*bias is"):
             saved.restore(1, ALL.replicate(other))
+        # It is not taken for damaged.
+        with pytest.raises(UserError, match="is of another model"):
+            saved.restore_newest(ALL.replicate(other), pytest.fail)
+    assert kept(tmp_path) == {1}
+
+
+def test_metrics_that_wait_for_their_row_come_back_as_they_were(tmp_path):
+    held = {"loss": np.float32([0.1, 1e-30]), "per_dimension": np.float32([[1, 2], [3, 0.7]])}
+    with checkpoints(tmp_path) as saved:
+        saved.save(state(1), {}, held)
+        saved.save(state(2), {"score": 1.0})
+    with checkpoints(tmp_path, keep=2) as saved:
+        assert saved.held(2) == {}
+    with checkpoints(tmp_path / "other", keep=2) as saved:
+        saved.save(state(1), {}, held)
+        found = saved.held(1)
+    for name, values in held.items():
+        assert found[name].dtype == np.float64
+        np.testing.assert_array_equal(found[name], values)
+
+
+@pytest.fixture(scope="module")
+def two_checkpoints(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    with checkpoints(folder, keep=2) as saved:
+        for step in (1, 2):
+            saved.save(state(step, step + 0.5, size=500), {"score": float(step)})
+    return folder
+
+
+def everything_of(step: int, folder: pathlib.Path) -> list[pathlib.Path]:
+    files = (folder / "checkpoints" / str(step)).rglob("*")
+    return sorted(path for path in files if path.is_file() and path.name != "commit_success.txt")
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped", "emptied", "gone"])
+def test_damage_is_noticed_and_the_checkpoint_before_is_used(two_checkpoints, tmp_path, how):
+    """Whatever file it is: either nothing was lost, or the damaged one is set aside."""
+    names = [path.relative_to(two_checkpoints) for path in everything_of(2, two_checkpoints)]
+    aside = set()
+    for number, name in enumerate(names):
+        folder = tmp_path / str(number)
+        shutil.copytree(two_checkpoints, folder)
+        damage(folder / name, how)
+        said = []
+        with checkpoints(folder, keep=2) as saved:
+            found = saved.restore_newest(state(0, size=500), said.append)
+            step = int(found.step)
+            # The run goes on from there.
+            saved.save(state(3, size=500), {"score": 0.0})
+            assert saved.steps() == {"last": 3, "best": 3}
+        jax.tree.map(np.testing.assert_array_equal, found, state(step, step + 0.5, size=500))
+        if step == 1:
+            (line,) = said
+            assert f"{folder / 'checkpoints' / '2'}: is damaged: " in line
+            assert line.endswith(f"it is kept in {folder / 'damaged' / '2'}")
+            assert "\n" not in line
+            aside.add(name)
+        assert (step == 1) == bool(said) == (folder / "damaged" / "2").exists()
+    # The values themselves, what describes them, and their rank.
+    kinds = {path.name for path in aside}
+    described = {"_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt"}
+    assert described | ({"metrics"} if how != "gone" else set()) <= kinds
+    assert any(path.parent.name == "d" for path in aside)
+
+
+def damage(path: pathlib.Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    if how == "gone":
+        path.unlink()
+        return
+    if how == "flipped":
+        for place in range(len(content) // 4, len(content) * 3 // 4, max(1, len(content) // 16)):
+            content[place] ^= 0x10
+    path.write_bytes({"cut": content[: len(content) // 2], "emptied": b""}.get(how, content))
+
+
+def test_without_a_whole_checkpoint_there_is_no_state(tmp_path):
+    with checkpoints(tmp_path) as saved:
+        assert saved.restore_newest(state(0), pytest.fail) is None
+        saved.save(state(1), {"score": 1.0})
+    damage(tmp_path / "checkpoints" / "1" / "metrics" / "metrics", "cut")
+    with (
+        checkpoints(tmp_path, read_only=True) as saved,
+        pytest.raises(UserError, match="checkpoints/1: is damaged: metrics"),
+    ):
+        saved.steps()
+    with checkpoints(tmp_path) as saved:
+        assert saved.restore_newest(state(0), lambda line: None) is None
+        assert saved.all_steps() == []
+    # A second one of that number does not replace the first.
+    with checkpoints(tmp_path) as saved:
+        saved.save(state(1), {"score": 1.0})
+    damage(tmp_path / "checkpoints" / "1" / "metrics" / "metrics", "cut")
+    with checkpoints(tmp_path) as saved:
+        assert saved.restore_newest(state(0), lambda line: None) is None
+    assert {path.name for path in (tmp_path / "damaged").iterdir()} == {"1", "1-1"}
+
+
+FULL = """
+import resource, sys
+sys.path[:0] = ["tests/training", "."]
+from test_checkpoint import ALL, checkpoints, jax, pathlib, state
+from genjax.errors import UserError
+
+folder = pathlib.Path(sys.argv[1])
+try:
+    with checkpoints(folder) as saved:
+        saved.save(state(1, 1.0), {"score": 1.0})
+    # No file may be larger from here on: what a full disk is to who writes.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    with checkpoints(folder) as saved:
+        big = jax.random.normal(jax.random.key(0), (1_000_000,))
+        saved.save(state(2).replace(stats={"big": ALL.replicate(big)}), {"score": 1.0})
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_said_and_leaves_the_last_checkpoint_whole(tmp_path):
+    command = [sys.executable, "-c", FULL, str(tmp_path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "--workdir: no space left to save in" in said.stdout, said.stderr[-2000:]
+    with checkpoints(tmp_path, read_only=True) as saved:
+        assert saved.steps() == {"last": 1, "best": 1}
+        assert float(saved.restore(1, state(0)).params["network"]["kernel"][0, 0]) == 1

@@ -20,8 +20,12 @@ def state(step: int) -> TrainState:
 class Run:
     """Runs the loop and keeps an account of it; the loss of step k is `losses(k)`."""
 
-    def __init__(self, start=0, total=12, per_call=2, log=4, save=8, losses=float, scores=None):
-        self.events, self.saved, self.written = [], [], []
+    def __init__(
+        self, start=0, total=12, per_call=2, log=4, save=8, losses=float, scores=None, held=None,
+        stop_at=None,
+    ):  # fmt: skip
+        self.events, self.saved, self.written, self.held = [], [], [], {}
+        self.stop_at = stop_at
         self.losses, self.scores = losses, {"score": 1.0} if scores is None else scores
         cadence = loop.Cadence(
             total_steps=total, steps_per_call=per_call, log_every=log, checkpoint_every=save
@@ -39,21 +43,25 @@ class Run:
                 checkpoints=self,
                 writer=self,
                 progress=Progress(total, enabled=False, console=Console(file=screen)),
+                held=held or {},
+                asked=lambda: self.step == self.stop_at,
             )
 
     def run_block(self, before, block):
         del block
         first = int(before.step)
         steps = range(first + 1, first + self.per_call + 1)
+        self.step = steps[-1]
         return state(steps[-1]), {"loss": np.array([self.losses(step) for step in steps])}
 
     def evaluate(self, now):
         self.events.append(("evaluate", int(now.step)))
         return self.scores
 
-    def save(self, now, scores):
+    def save(self, now, scores, held=None):
         self.events.append(("save", int(now.step)))
         self.saved.append((int(now.step), scores))
+        self.held = held
 
     def write(self, step, metrics):
         self.events.append(("write", step))
@@ -93,6 +101,24 @@ def test_a_resumed_run_goes_on_with_the_same_beat():
     run = Run(start=8)
     assert [step for step, _ in run.saved] == [12]
     assert dict(run.written[:1])[12] == {"train/loss": 10.5}
+
+
+@pytest.mark.parametrize("stop_at", [2, 4, 6, 8, 10, 12])
+def test_a_run_that_is_asked_to_stop_ends_after_its_block_and_goes_on_the_same(stop_at):
+    """It is saved there, with what waits for its row; only the beat asks for a score."""
+    whole, first = Run(), Run(stop_at=stop_at)
+    assert int(first.last.step) == first.saved[-1][0] == stop_at
+    assert bool(first.saved[-1][1]) == (stop_at in (8, 12))
+    assert len({step for step, _ in first.saved}) == len(first.saved)
+    second = Run(start=stop_at, held=first.held)
+    assert first.written + second.written == whole.written
+    waiting = {"loss": [stop_at - 1.0, stop_at]} if stop_at in (2, 6, 10) else {}
+    assert {name: values.tolist() for name, values in (first.held or {}).items()} == waiting
+
+
+def test_what_is_not_finite_is_not_saved_when_asked_to_stop():
+    with pytest.raises(UserError, match="step 5: loss is nan"):
+        Run(losses=lambda step: np.nan if step == 5 else 1.0, stop_at=6)
 
 
 def test_a_finished_run_does_nothing():
