@@ -111,9 +111,9 @@ def _train_and_score(
     experiment: Experiment, config: Mapping[str, Any], workdir: pathlib.Path, stop: StopRequest
 ) -> None:
     cadence, judge = experiment.cadence, None
+    newest = lambda: checkpoints.restore_newest(experiment.state_shape, _warn)
     with Checkpoints(workdir, **experiment.config["checkpoint"]) as checkpoints:
-        warn = functools.partial(CONSOLE.print, style="yellow")
-        state = checkpoints.restore_newest(experiment.state_shape, warn)
+        state = newest()
         start = 0 if state is None else int(state.step)
         if start < cadence.total_steps:
             judge = _judge(experiment, workdir)
@@ -121,7 +121,14 @@ def _train_and_score(
             write_json(workdir / "environment.json", environment())
             where = f"from step {start} " if start else ""
             CONSOLE.print(f"training {where}to step {cadence.total_steps} in {workdir}")
-            _train(experiment, state, checkpoints, judge, workdir, stop)
+            while True:
+                try:
+                    _train(experiment, state, checkpoints, judge, workdir, stop)
+                    break
+                except loop.NotFiniteError as error:
+                    rollbacks = _failed(experiment, checkpoints.rollbacks, workdir, error)
+                    state = newest()
+                    checkpoints.rollbacks = rollbacks
         steps = checkpoints.steps()
     rows = _rows_of(experiment, workdir, steps)
     if start == cadence.total_steps and rows:
@@ -133,6 +140,36 @@ def _train_and_score(
         with checkpoints_of(experiment, workdir) as checkpoints:
             rows = _evaluate(experiment, checkpoints, workdir, "test", steps, [0], evaluators)
         _report(workdir, rows, "test")
+
+
+def _warn(line: str) -> None:
+    CONSOLE.print(line, style="yellow")
+
+
+def _failed(
+    experiment: Experiment, rollbacks: int, workdir: pathlib.Path, error: loop.NotFiniteError
+) -> int:
+    """Keeps what is known of a failure in failures.jsonl; the number of the rollback to follow.
+
+    Raises:
+      NotFiniteError: `error`, where no more are allowed.
+    """
+    row = {
+        "step": error.step,
+        "metric": error.name,
+        "value": str(error.value),
+        "indices": experiment.reader.plan.indices(error.step - 1)[0].tolist(),
+        "rollbacks": rollbacks,
+    }
+    append_rows(workdir / "failures.jsonl", [row])
+    allowed = experiment.config["training"]["rollbacks"]
+    if rollbacks >= allowed:
+        raise error
+    _warn(
+        f"step {error.step}: {error.name} is {error.value}; back to the last checkpoint, on with "
+        f"other noise ({rollbacks + 1} of {allowed} times)"
+    )
+    return rollbacks + 1
 
 
 def _train(
@@ -165,7 +202,7 @@ def _train(
 
         loop.train(
             experiment.init_state() if state is None else state,
-            experiment.run_block(),
+            experiment.run_block(checkpoints.rollbacks),
             experiment.blocks(start),
             cadence=cadence,
             images_per_step=experiment.images_per_step,

@@ -236,11 +236,17 @@ class Experiment:
         view = lambda name: degradations.parse(f"pairs.{name}", section[name], VIEWS)
         return Pairing(view("input"), view("target"))
 
-    def run_block(self) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-        """The compiled step over a block of steps; the data set lies on the devices beside it."""
+    def run_block(
+        self, rollbacks: int = 0
+    ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+        """The compiled step over a block of steps; the data set lies on the devices beside it.
+
+        After each of the `rollbacks` to a checkpoint its noise is another.
+        """
         run = self.devices.compile(self.model, self.reader.fetch, self.augment)
         store = self.devices.replicate(self.reader.store)
-        key = self.devices.replicate(jax.random.key(self.config["seed"]))
+        key = jax.random.key(self.config["seed"])
+        key = self.devices.replicate(rng.stream(key, f"rollback {rollbacks}") if rollbacks else key)
         return lambda state, block: run(state, store, block, key)
 
     def blocks(self, start: int) -> Iterator[Batch]:
@@ -643,6 +649,7 @@ SECTIONS: dict[str, tuple[str, ...] | None] = {
         "checkpoint_every",
         "parallel",
         "dtype",
+        "rollbacks",
     ),
     "checkpoint": ("max_to_keep", "best_metric", "best_mode"),
     "evaluation": ("batch_size", "num_samples", "classifier"),

@@ -127,6 +127,7 @@ NUMBERS = {
     "num_samples": SAMPLES,
     "penalty_weight": AMOUNT,
     "pool_size": COUNT,
+    "rollbacks": NUMBER,
     "seed": SEED,
     "steps_per_call": COUNT,
     "width": COUNT,

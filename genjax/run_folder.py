@@ -25,6 +25,9 @@ import orbax.checkpoint
 import genjax
 from genjax.errors import UserError, did_you_mean
 
+#: Fields that configs of earlier versions do not have, by section.
+ADDED = {"training": {"rollbacks": 0}}
+
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """SHA-256 of the config as JSON with sorted keys."""
@@ -47,7 +50,19 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any]:
         raise UserError(f"{path}: is not valid JSON: {error}") from error
     if not isinstance(config, dict):
         raise UserError(f"{path}: is no JSON object")
-    return config
+    return _in_todays_form(config)
+
+
+def _in_todays_form(config: dict[str, Any]) -> dict[str, Any]:
+    """The config with the fields that came since it was written, as it was without them."""
+    whole = {
+        name: _in_todays_form(value) if isinstance(value, dict) else value
+        for name, value in config.items()
+    }
+    for section, fields in ADDED.items():
+        if isinstance(whole.get(section), dict) and whole[section]:
+            whole[section] = {**fields, **whole[section]}
+    return whole
 
 
 def claim(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from genjax.evaluation.evaluators import ReconstructionEvaluator
 from genjax.evaluation.samples import MemorisationEvaluator
 from genjax.metrics.distribution import Moments, frechet_distance
 from genjax.models.base import sample_latents
+from genjax.training import loop
 from genjax.training.checkpoint import Checkpoints
 
 
@@ -109,16 +110,23 @@ def test_training_a_finished_run_again_changes_nothing(runs, capsys, monkeypatch
     assert "is trained and scored already" in capsys.readouterr().out
 
 
-def test_an_interrupted_run_ends_as_an_unbroken_one(runs, beside_judge, monkeypatch, capsys):
-    workdir, write = beside_judge / "vae", commands.MetricsWriter.write
+def stopping_at(step: int):
+    """`MetricsWriter.write` that is followed by a SIGTERM at `step`."""
+    write = commands.MetricsWriter.write
 
-    def interrupted(writer, step, metrics):
-        write(writer, step, metrics)
-        if step == 12:  # between the checkpoints at 8 and 16, after a row
+    def stopping(writer, at, metrics):
+        write(writer, at, metrics)
+        if at == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
+    return stopping
+
+
+def test_an_interrupted_run_ends_as_an_unbroken_one(runs, beside_judge, monkeypatch, capsys):
+    workdir = beside_judge / "vae"
     with monkeypatch.context() as patch:
-        patch.setattr(commands.MetricsWriter, "write", interrupted)
+        # Between the checkpoints at 8 and 16, after a row.
+        patch.setattr(commands.MetricsWriter, "write", stopping_at(12))
         assert launch.main(["launch.py", *train_flags("vae", workdir)]) == 75
     assert "stopped; the same command goes on from here" in capsys.readouterr().err
     assert rows(workdir / "metrics.jsonl")[-1]["step"] == 12
@@ -141,6 +149,46 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(runs, beside_judge, capsy
     run(*train_flags("gan", workdir))
     assert "training from step " in capsys.readouterr().out
     assert_same_run(workdir, runs / "gan")
+
+
+def test_a_run_goes_back_and_on_with_other_noise(runs, beside_judge, monkeypatch, capsys):
+    """At step 18 it fails twice, of the two times allowed; and is then killed and goes on."""
+    workdir, read, fails = beside_judge / "vae", loop._read, [18, 18]
+
+    def failing(waiting, last_step):
+        values = read(waiting, last_step)
+        if last_step == 20 and fails:
+            raise loop.NotFiniteError(fails.pop(), "loss", np.float32(np.nan))
+        return values
+
+    flags = [*train_flags("vae", workdir), "--config.training.rollbacks=2"]
+    monkeypatch.setattr(loop, "_read", failing)
+    run(*flags)
+    assert "back to the last checkpoint, on with other noise (2 of 2 times)" in (
+        capsys.readouterr().out.replace("\n", " ")
+    )
+    failures = rows(workdir / "failures.jsonl")
+    assert [(row["step"], row["metric"], row["value"]) for row in failures] == [
+        (18, "loss", "nan"), (18, "loss", "nan"),
+    ]  # fmt: skip
+    assert [row["rollbacks"] for row in failures] == [0, 1]
+    plan = commands.experiment_of(workdir).reader.plan
+    np.testing.assert_array_equal(failures[0]["indices"], plan.indices(17)[0])
+    # Before step 16 nothing is another, and from there on the noise is.
+    ours, theirs = rows(workdir / "metrics.jsonl"), rows(runs / "vae" / "metrics.jsonl")
+    assert [row["step"] for row in ours] == [row["step"] for row in theirs]
+    for our, their in zip(ours, theirs, strict=True):
+        assert (our == their) == (our["step"] <= 16)
+    # Asked to stop on the way, it goes on with the noise of its second rollback.
+    shutil.rmtree(workdir / "checkpoints" / "24")
+    fails.extend([18, 18])
+    with monkeypatch.context() as patch:
+        patch.setattr(commands.MetricsWriter, "write", stopping_at(20))
+        assert launch.main(["launch.py", *flags]) == 75
+    assert (workdir / "checkpoints" / "20").is_dir()
+    run(*flags)
+    assert not fails
+    assert rows(workdir / "metrics.jsonl") == ours
 
 
 def test_scoring_again_gives_the_same_rows_and_appends_none(runs):

@@ -421,6 +421,9 @@ def test_a_number_that_is_no_longer_finite_ends_training(capsys, tmp_path, runs)
     assert error.startswith("error: step ")
     assert "no longer finite; try a lower learning_rate" in error
     assert not (tmp_path / "run" / "checkpoints").exists()
+    (failure,) = map(json.loads, (tmp_path / "run" / "failures.jsonl").read_text().splitlines())
+    assert len(failure["indices"]) == 16
+    assert f"step {failure['step']}: {failure['metric']} is {failure['value']}" in error
 
 
 def launched(*arguments: str) -> subprocess.CompletedProcess:

@@ -9,6 +9,7 @@ import pathlib
 import textwrap
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -36,6 +37,10 @@ class Checkpoints(contextlib.AbstractContextManager):
       best_metric: the metric that says which is best, of those given to `save`; empty for none.
       best_mode: `min` or `max`.
       read_only: changes nothing, so that another process may be saving meanwhile.
+
+    Attributes:
+      rollbacks: how often training went back to a checkpoint until now; is saved with each, and is
+        that of the state which `restore_newest` found.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         self._best_metric = best_metric
         self._best_mode = best_mode
         self._read_only = read_only
+        self.rollbacks = 0
 
     @functools.cached_property
     def _manager(self) -> ocp.CheckpointManager:
@@ -95,6 +101,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         self,
         state: TrainState,
         metrics: Mapping[str, float],
+        *,
         held: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Begins to save `state` under its step.
@@ -114,6 +121,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         notes = {
             "checksum": _checksum(copy),
             "held": {name: values.tolist() for name, values in (held or {}).items()},
+            "rollbacks": self.rollbacks,
         }
         with self._full_disk():
             self._manager.save(
@@ -139,9 +147,13 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     def held(self, step: int) -> dict[str, np.ndarray]:
         """The metrics that were still to be written at `step`, by name: [steps, ...]."""
+        held = self._notes(step).get("held", {})
+        return {name: np.array(values) for name, values in held.items()}
+
+    def _notes(self, step: int) -> dict[str, Any]:
+        """What `save` noted besides; nothing in checkpoints of older versions."""
         self._manager.wait_until_finished()
-        notes = self._manager.metadata(step).custom_metadata or {}
-        return {name: np.array(values) for name, values in notes.get("held", {}).items()}
+        return self._manager.metadata(step).custom_metadata or {}
 
     def restore_newest(self, like: TrainState, warn: Callable[[str], None]) -> TrainState | None:
         """The newest state that is whole; None if there is none.
@@ -154,7 +166,11 @@ class Checkpoints(contextlib.AbstractContextManager):
         while True:
             try:
                 steps = self.all_steps()
-                return self.restore(steps[-1], like) if steps else None
+                if not steps:
+                    return None
+                state = self.restore(steps[-1], like)
+                self.rollbacks = self._notes(steps[-1]).get("rollbacks", 0)
+                return state
             except DamagedError as error:
                 warn(f"{error}; it is kept in {self._set_aside(error.path)}")
 

@@ -65,7 +65,7 @@ def train(
         metrics that are waiting for their row.
 
     Raises:
-      UserError: a metric is no longer finite; the step and the metric are named.
+      NotFiniteError: a metric is no longer finite.
     """
     step = int(state.step)
     waiting: list[Metrics] = [held] if held else []
@@ -93,7 +93,7 @@ def train(
             scores = evaluate(state)
             for name, value in scores.items():
                 if math.isnan(value):
-                    raise _no_longer_finite(step, f"validation {name}", value)
+                    raise NotFiniteError(step, f"validation {name}", value)
             if scores:
                 writer.write(step, {f"validation/{name}": v for name, v in scores.items()})
             writer.flush()
@@ -104,7 +104,7 @@ def train(
             if not cadence.is_due(step, cadence.checkpoint_every):
                 columns = _read(waiting, step) if waiting else {}
                 writer.flush()
-                checkpoints.save(state, {}, columns)
+                checkpoints.save(state, {}, held=columns)
             break
     return state
 
@@ -117,12 +117,22 @@ def _read(waiting: list[Metrics], last_step: int) -> dict[str, np.ndarray]:
         bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
         if bad.any():
             step = last_step - len(values) + 1 + int(bad.argmax())
-            raise _no_longer_finite(step, name, values[bad.argmax()])
+            raise NotFiniteError(step, name, values[bad.argmax()])
     return steps
 
 
-def _no_longer_finite(step: int, name: str, value: float | np.ndarray) -> UserError:
-    return UserError(
-        f"step {step}: {name} is {value}, no longer finite; try a lower learning_rate or a "
-        "clip_norm, in another --workdir"
-    )
+class NotFiniteError(UserError):
+    """A number of training that is none.
+
+    Attributes:
+      step: the first step at which one was.
+      name: which one.
+      value: what it was.
+    """
+
+    def __init__(self, step: int, name: str, value: float | np.ndarray):
+        super().__init__(
+            f"step {step}: {name} is {value}, no longer finite; try a lower learning_rate or a "
+            "clip_norm, in another --workdir, or training.rollbacks"
+        )
+        self.step, self.name, self.value = step, name, value
