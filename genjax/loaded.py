@@ -275,12 +275,18 @@ class Loaded:
     # --- latents ---
 
     def latents(
-        self, images: Pixels, labels: Int[np.ndarray, " num"] | None = None, seed: int = 0
+        self,
+        images: Pixels,
+        labels: Int[np.ndarray, " num"] | None = None,
+        *,
+        restarts: int = 8,
+        steps: int = 100,
+        seed: int = 0,
     ) -> Float[np.ndarray, "num latent"]:
         """Latents whose images are nearest to a batch; see `genjax.imaging.latents.latents_of`."""
         require(self.model, Sampler, "latents")
-        key = rng.key(seed, "latents")
-        return np.asarray(latents_of(self.model, self.params, images, key, labels))
+        key, search = rng.key(seed, "latents"), {"restarts": restarts, "steps": steps}
+        return np.asarray(latents_of(self.model, self.params, images, key, labels, **search))
 
     def generate(
         self,

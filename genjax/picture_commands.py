@@ -317,18 +317,20 @@ def compose(
             f"steps there, {found.pasted_seam:.2f} when pasted"
         )
         return
+    latents = functools.partial(loaded.latents, restarts=restarts, steps=steps, seed=seed)
     if labels:
-        change = _relabelled(loaded, labels)
+        first, second = _classes(loaded, labels)
+        change = lambda images: loaded.generate(latents(images, first), second)
     else:
         _without_labels(loaded)
         if not (plus and minus):
             raise UserError(f"--{'minus' if plus else 'plus'}: is missing; name both folders")
         ends = [
-            loaded.latents(_batch(_all(folder, flag), loaded))
+            latents(_batch(_all(folder, flag), loaded))
             for flag, folder in (("--plus", plus), ("--minus", minus))
         ]
         step = ends[0].mean(0) - ends[1].mean(0)
-        change = lambda images: loaded.generate(loaded.latents(images) + step)
+        change = lambda images: loaded.generate(latents(images) + step)
 
     def one(name: pathlib.Path, picture: Picture) -> Mapping[str, Picture]:
         del name
@@ -370,7 +372,8 @@ def _composed(
     return found
 
 
-def _relabelled(loaded: Loaded, labels: str) -> Callable[[Pixels], Pixels]:
+def _classes(loaded: Loaded, labels: str) -> tuple[np.ndarray, np.ndarray]:
+    """The two labels of `FROM,TO`, each for one picture."""
     names, count = loaded.experiment.class_names, loaded.model.num_classes
     if not count:
         raise UserError(f"--labels: {labels!r}, but this model was trained without labels")
@@ -380,7 +383,7 @@ def _relabelled(loaded: Loaded, labels: str) -> Callable[[Pixels], Pixels]:
     known = {str(number): number for number in range(count)}
     known |= {name: number for number, name in enumerate(names)}
     first, second = (np.array([choose("--labels", name, known)], np.int32) for name in both)
-    return lambda images: loaded.generate(loaded.latents(images, first), second)
+    return first, second
 
 
 def _without_labels(loaded: Loaded) -> None:

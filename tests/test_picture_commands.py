@@ -319,6 +319,10 @@ def test_a_class_is_turned_into_another(picture_runs, digits, tmp_path):
     assert names(tmp_path / "3,7") == {"0.png", "1.png"}
     seven, eight = (pixels(tmp_path / labels / "0.png") for labels in ("3,7", "3,8"))
     assert np.abs(seven - eight).max() > 1 / 255
+    # The search for the latents is the one asked for.
+    flags = ["--labels=3,7", "--steps=1"]
+    run("compose", picture_runs["gan"], digits / "0.png", tmp_path / "quick", *flags)
+    assert np.abs(pixels(tmp_path / "quick" / "0.png") - seven).max() > 1 / 255
 
 
 def test_what_some_have_and_others_have_not_is_added(picture_runs, digits, tmp_path):

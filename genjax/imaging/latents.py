@@ -39,16 +39,28 @@ def generate(
 
 
 def latents_of(
-    model: Sampler, params: PyTree, images: Images, key: PRNGKey, labels: Labels | None = None
+    model: Sampler,
+    params: PyTree,
+    images: Images,
+    key: PRNGKey,
+    labels: Labels | None = None,
+    *,
+    restarts: int = 8,
+    steps: int = 100,
 ) -> Latents:
-    """Latents whose images are nearest to `images`: the encoder's, or a generator's by search."""
+    """Latents whose images are nearest to `images`: the encoder's, or a generator's by search.
+
+    `key`, `restarts` and `steps` are the search's; see `genjax.imaging.prior.restore`.
+    """
     if isinstance(model, LikelihoodModel):
         if model.num_classes and labels is None:
             raise UserError("--labels: are missing; this model encodes a picture by its class")
         return _encode(model, params, images, labels)
     nothing = Degradation()
     positions = np.arange(len(images), dtype=np.int32)
-    found = prior.restore(model, params, nothing, images, {}, key, positions)
+    found = prior.restore(
+        model, params, nothing, images, {}, key, positions, restarts=restarts, steps=steps
+    )
     # Restart number n has label n, as far as there are labels.
     best = np.nanargmin(found.energies, 1) if labels is None else np.asarray(labels)
     return found.latents[np.arange(len(images)), best]
