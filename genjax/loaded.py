@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import math
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -267,7 +266,7 @@ class Loaded:
         if images.ndim == 4:
             found = ask(images, truth, positions=np.arange(len(images), dtype=np.int32))
             return np.asarray(found.mean), np.asarray(found.deviation)
-        block = math.isqrt(degradation.repeats)
+        block = degradation.block
         return _by_channel(
             images, self.image_shape, lambda part: _tiled(ask, part, truth, self, block)
         )

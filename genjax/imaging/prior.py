@@ -138,12 +138,13 @@ def _view(model, degradation, params, observed, truth, latents, label) -> _View:
 def _chain(model, degradation, steps, params, observed, truth, key, label):
     """(energy, latents, conditional mean, conditional variance or a draw's squared error)."""
     view = partial(_view, model, degradation, params, observed, truth, label=label)
+    repeats = degradation.repeats(truth)
 
     def energy(latents, weight=1.0):
         at = view(latents=latents)
         variance = at.seen_spread + at.noise
         misfit = jnp.sum((observed - at.seen) ** 2 / variance + jnp.log(variance))
-        return 0.5 * jnp.sum(latents**2) + 0.5 * weight * misfit / degradation.repeats
+        return 0.5 * jnp.sum(latents**2) + 0.5 * weight * misfit / repeats
 
     rate = optax.cosine_decay_schedule(RATES[0], steps, RATES[1] / RATES[0])
     optimizer = optax.adam(rate)
@@ -159,7 +160,7 @@ def _chain(model, degradation, steps, params, observed, truth, key, label):
     found = energy(latents)
     if isinstance(model, LikelihoodModel):
         at = view(latents=latents)
-        precision = 1 / (at.seen_spread + at.noise) / degradation.repeats
+        precision = 1 / (at.seen_spread + at.noise) / repeats
         slope = _jacobian(lambda latents: view(latents=latents).seen, latents)
         latents += _laplace_draw(slope, precision.ravel(), rng.stream(key, "latents"))
     mean, variance = _conditional(degradation, view(latents=latents), observed, key)

@@ -441,7 +441,8 @@ def test_downsampling_takes_the_means_of_blocks(factor):
         top, left = row - row % factor, column - column % factor
         mean = image[top : top + factor, left : left + factor].mean((0, 1))
         np.testing.assert_allclose(got[row, column], mean, rtol=1e-5)
-    assert degradation.repeats == factor**2
+    assert degradation.block == factor
+    assert degradation.repeats({}) == factor**2
 
 
 def test_a_downsampled_ramp_is_a_staircase():
@@ -678,7 +679,28 @@ def test_a_chain_goes_from_first_to_last():
 def test_a_chain_is_what_its_stages_are():
     assert made("gaussian_noise+missing_box").pointwise
     assert not made("gaussian_noise+gaussian_blur").pointwise
-    assert made("downsample:2+downsample:4+none").repeats == 16
+    coarse = made("downsample:2+downsample:4+none")
+    assert coarse.block == 4
+    assert coarse.repeats(({}, {}, {})) == 16
+
+
+@pytest.mark.parametrize(
+    ("text", "width"),
+    [
+        # A normal density's square has the integral 1 / (4 pi sigma^2).
+        ("gaussian_blur:2", 2 * np.sqrt(4 * np.pi)),
+        ("gaussian_blur:1+gaussian_noise:0.1", np.sqrt(4 * np.pi)),
+        ("gaussian_blur:2+downsample:2", 2 * np.sqrt(4 * np.pi)),
+        ("gaussian_blur:1+downsample:4", 16),
+        # Along an axis, of 16 pixels each 1/16, but for the ends.
+        ("motion_blur:length=16,angle=0", 4),
+    ],
+)
+def test_neighbours_repeat_one_another_over_a_kernels_width(text, width):
+    degradation = made(text)
+    truth = degradation.known(SHAPE)
+    assert float(degradation.repeats(truth)) == pytest.approx(width, rel=0.03)
+    assert degradation.block == (int(text[-1]) if "downsample" in text else 1)
     assert not made("jpeg+low_light").linear
 
 

@@ -1,0 +1,92 @@
+"""A run that is killed again and again ends as one that is not."""
+
+import json
+import multiprocessing
+import pathlib
+import random
+import signal
+import time
+
+import pytest
+from test_commands import assert_same_run, rows
+
+import launch
+from genjax.training.stopping import TEMPORARY_FAILURE
+
+STEPS, MOMENTS = 1200, 20
+FLAGS = [
+    "--config=tests/small_config.py:vae",
+    "--config.evaluation.num_samples=0",
+    f"--config.training.duration={STEPS}",
+    "--config.training.checkpoint_every=60",
+    "--config.training.log_every=20",
+]
+#: Children begin as copies of a process that has imported everything and started nothing.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["launch", "genjax.commands"])
+
+
+def train(workdir: pathlib.Path) -> None:
+    raise SystemExit(launch.main(["launch.py", "train", *FLAGS, f"--workdir={workdir}"]))
+
+
+def begun(workdir: pathlib.Path) -> multiprocessing.Process:
+    process = CONTEXT.Process(target=train, args=(workdir,))
+    process.start()
+    return process
+
+
+def reached(workdir: pathlib.Path) -> int:
+    """The last step that has a row of metrics."""
+    path = workdir / "metrics.jsonl"
+    text = path.read_text() if path.exists() else ""
+    return max((row["step"] for row in rows_of(text)), default=0)
+
+
+def rows_of(text: str) -> list[dict]:
+
+    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory) -> pathlib.Path:
+    workdir = tmp_path_factory.mktemp("chaos") / "unbroken"
+    process = begun(workdir)
+    process.join(300)
+    assert process.exitcode == 0
+    return workdir
+
+
+def test_twenty_kills_at_random_moments_change_nothing(unbroken, tmp_path):
+    """Every other one is a SIGTERM, and every third comes while a checkpoint is being saved."""
+    draws, workdir, codes = random.Random(0), tmp_path / "run", []
+    for number in range(MOMENTS):
+        process, seen = begun(workdir), reached(workdir)
+        number_of_signal = (signal.SIGKILL, signal.SIGTERM)[number % 2]
+        if number % 3 == 0:
+            wait_for(process, lambda: any((workdir / "checkpoints").glob("*.orbax-checkpoint-tmp")))
+        else:
+            wait_for(process, lambda seen=seen: reached(workdir) > seen)
+            time.sleep(draws.uniform(0, 0.15))
+        if process.is_alive():
+            (process.kill if number_of_signal == signal.SIGKILL else process.terminate)()
+        process.join(60)
+        codes.append(process.exitcode)
+        if process.exitcode == 0:
+            break
+    assert set(codes) <= {0, TEMPORARY_FAILURE, -signal.SIGKILL}
+    assert {TEMPORARY_FAILURE, -signal.SIGKILL} <= set(codes)
+    assert len(codes) == MOMENTS, f"it was done after {len(codes)} of {MOMENTS}; make it longer"
+    process = begun(workdir)
+    process.join(300)
+    assert process.exitcode == 0
+    assert_same_run(workdir, unbroken, STEPS)
+    assert not (workdir / "damaged").exists()
+    assert [row["step"] for row in rows(workdir / "metrics.jsonl") if "train/elbo" in row] == list(
+        range(20, STEPS + 1, 20)
+    )
+
+
+def wait_for(process: multiprocessing.Process, happened) -> None:
+    while process.is_alive() and not happened():
+        time.sleep(0.002)
