@@ -68,6 +68,7 @@ from genjax.run_folder import (
 )
 from genjax.training import loop
 from genjax.training.checkpoint import Checkpoints
+from genjax.training.health import Watch
 from genjax.training.stopping import StopRequest
 from genjax.training.writers import MetricsWriter, Progress
 from genjax.types import PyTree
@@ -210,6 +211,7 @@ def _train(
             checkpoints=checkpoints,
             writer=writer,
             progress=progress,
+            watch=Watch(experiment.config),
             held=checkpoints.held(start) if start else {},
             asked=lambda: bool(stop.asked),
         )

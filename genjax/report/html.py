@@ -22,6 +22,7 @@ from genjax.report.scores import (
     over_checkpoints,
 )
 from genjax.report.values import compact, count
+from genjax.training.health import warnings
 
 #: Charts in sight; with the wide one of the KL divergence they fill the page's three columns.
 MAX_CHARTS = 7
@@ -58,6 +59,7 @@ def write_report(workdir: str | os.PathLike) -> Path:
         table=evaluation_table(run.evals),
         classes=_classes(run),
         columns=list(dict.fromkeys(name for row in run.evals for name in row)),
+        warnings=warnings(run.scalars, run.config),
         charts=charts[:MAX_CHARTS],
         more_charts=charts[MAX_CHARTS:],
         thinned=any(len(series) > MAX_POINTS for series in run.scalars.values()),

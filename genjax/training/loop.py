@@ -3,7 +3,8 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -43,6 +44,7 @@ def train(
     checkpoints: Checkpoints,
     writer: MetricsWriter,
     progress: Progress,
+    watch: Callable[[int, Mapping[str, Any]], Iterable[str]],
     held: Metrics,
     asked: Callable[[], bool],
 ) -> TrainState:
@@ -60,6 +62,7 @@ def train(
       checkpoints: where states go.
       writer: where metrics go.
       progress: shows them.
+      watch: what there is to say of a row that is written.
       held: metrics of steps since the last row, as the checkpoint of `state` has them.
       asked: whether to stop after the block that is under way. Then the state is saved, with the
         metrics that are waiting for their row.
@@ -67,6 +70,12 @@ def train(
     Raises:
       NotFiniteError: a metric is no longer finite.
     """
+
+    def write(row: dict[str, float | list[float]]) -> None:
+        writer.write(step, row)
+        for line in watch(step, row):
+            progress.say(line)
+
     step = int(state.step)
     waiting: list[Metrics] = [held] if held else []
     since, since_step = time.monotonic(), step
@@ -83,7 +92,7 @@ def train(
                 for name, values in columns.items()
             }
             speed = (step - since_step) * images_per_step / (time.monotonic() - since)
-            writer.write(step, {f"train/{name}": value for name, value in means.items()})
+            write({f"train/{name}": value for name, value in means.items()})
             progress.update(step, means, speed)
             since, since_step = time.monotonic(), step
 
@@ -95,7 +104,7 @@ def train(
                 if math.isnan(value):
                     raise NotFiniteError(step, f"validation {name}", value)
             if scores:
-                writer.write(step, {f"validation/{name}": v for name, v in scores.items()})
+                write({f"validation/{name}": value for name, value in scores.items()})
             writer.flush()
             checkpoints.save(state, scores)
             since, since_step = time.monotonic(), step

@@ -139,6 +139,10 @@ class Progress:
             head = f"step {step}/{self._total}"
             self._print("  ".join([head, *self._metrics, self._speed, *time_left]))
 
+    def say(self, line: str) -> None:
+        """Prints a line that stays, above the live one."""
+        self._print(line)
+
     def __enter__(self) -> "Progress":
         if self._live is not None:
             self._live.start()

@@ -244,3 +244,13 @@ def test_a_flat_spectrum_is_drawn_level_and_a_lower_one_below():
     rows = [np.flatnonzero(colour[:, middle].any(1)) for colour in (blue, orange)]
     assert np.ptp(rows[0]) < 8
     assert rows[0].max() < rows[1].min()
+
+
+def test_what_ails_a_run_is_said(workdir):
+    config = {"name": "gan", "model": {"name": "gan", "loss": "hinge"}}
+    (workdir / "config.json").write_text(json.dumps(config))
+    rows = [{"step": 10 * n, "train/d_loss": 0.01 if n > 3 else 1.0} for n in range(1, 20)]
+    write_lines(workdir / "metrics.jsonl", rows)
+    assert "Since step 40: the discriminator has won" in report(workdir)
+    write_lines(workdir / "metrics.jsonl", rows[:5])
+    assert "Since step" not in report(workdir)

@@ -32,7 +32,8 @@ class Run:
         )
         blocks = [None] * ((total - start) // per_call)
         self.per_call = per_call
-        with contextlib.closing(io.StringIO()) as screen:
+        with contextlib.closing(io.StringIO()) as screen, contextlib.ExitStack() as stack:
+            stack.callback(lambda: setattr(self, "screen", screen.getvalue()))
             self.last = loop.train(
                 state(start),
                 self.run_block,
@@ -43,6 +44,7 @@ class Run:
                 checkpoints=self,
                 writer=self,
                 progress=Progress(total, enabled=False, console=Console(file=screen)),
+                watch=lambda step, row: [f"{step} has {len(row)}"],
                 held=held or {},
                 asked=lambda: self.step == self.stop_at,
             )
@@ -77,6 +79,11 @@ def test_metrics_are_means_over_the_steps_since_the_last_row():
     losses = [(step, row["train/loss"]) for step, row in run.written if "train/loss" in row]
     assert losses == [(4, 2.5), (8, 6.5), (12, 10.5)]
     assert int(run.last.step) == 12
+
+
+def test_what_there_is_to_say_of_a_row_is_said():
+    lines = [line for line in Run(total=8).screen.splitlines() if " has " in line]
+    assert lines == ["4 has 1", "8 has 1", "8 has 1"]  # the last is validation's
 
 
 def test_a_checkpoint_is_evaluated_then_written_then_saved():

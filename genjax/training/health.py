@@ -1,0 +1,96 @@
+"""What goes wrong with generative models without any number ceasing to be one, and what helps."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+#: A metric's value at each step that reported it.
+Series = Mapping[int, float]
+
+#: Losses whose discriminator is done when its loss is nothing.
+SATURATING = ("minimax", "non_saturating", "hinge", "least_squares")
+
+
+class Rule(NamedTuple):
+    """An illness, by one metric of metrics.jsonl.
+
+    Attributes:
+      metric: its name.
+      is_ill: of a value and the highest one until then.
+      rows: so many rows in succession have to be ill.
+      text: what it is, and what helps.
+    """
+
+    metric: str
+    is_ill: Callable[[float, float], bool]
+    rows: int
+    text: str
+
+
+def rules(config: Mapping[str, Any]) -> list[Rule]:
+    """The illnesses that a model of this config can have."""
+    model = config.get("model")
+    model = model if isinstance(model, Mapping) else {}
+    found = [
+        Rule(
+            "validation/class_entropy",
+            lambda value, highest: value < 0.7 * highest,
+            2,
+            "mode collapse: samples are of fewer classes than they were; the best checkpoint may "
+            "be the better one; try model.penalty, a lower learning rate or a larger batch",
+        )
+    ]
+    if size := model.get("latent_size") if model.get("name") == "vae" else None:
+        found.append(
+            Rule(
+                "train/active_units",
+                lambda value, _: value < size / 10,
+                10,
+                f"posterior collapse: not even a tenth of the {size} latents are used; try "
+                "model.free_bits above 0, a longer model.kl_warmup or a lower model.kl_weight",
+            )
+        )
+    if model.get("loss") in SATURATING:
+        found.append(
+            Rule(
+                "train/d_loss",
+                lambda value, _: value < 0.05,
+                10,
+                "the discriminator has won: its loss is below 0.05, and the generator learns "
+                "little from it; try discriminator.spectral_norm, a lower "
+                "optimizer.discriminator.learning_rate or, where the model has one, model.penalty",
+            )
+        )
+    return found
+
+
+def warnings(series: Mapping[str, Series], config: Mapping[str, Any]) -> list[tuple[int, str]]:
+    """(the step at which it began, what it is and what helps) for all that is ill at the end."""
+    found = []
+    for rule in rules(config):
+        highest, since, rows = -math.inf, 0, 0
+        for step, value in series.get(rule.metric, {}).items():
+            highest = max(highest, value)
+            ill = rule.is_ill(value, highest)
+            since, rows = (since if rows else step, rows + 1) if ill else (0, 0)
+        if rows >= rule.rows:
+            found.append((since, rule.text))
+    return found
+
+
+class Watch:
+    """Takes the rows of metrics.jsonl as they are written, and tells each illness once."""
+
+    def __init__(self, config: Mapping[str, Any]):
+        self._config = config
+        self._series: dict[str, dict[int, float]] = {}
+        self._told: set[str] = set()
+
+    def __call__(self, step: int, row: Mapping[str, Any]) -> list[str]:
+        """What is new with this row, as lines for a person."""
+        for name in {rule.metric for rule in rules(self._config)} & row.keys():
+            self._series.setdefault(name, {})[step] = float(row[name])
+        ill = warnings(self._series, self._config)
+        new = [f"since step {since}: {text}" for since, text in ill if text not in self._told]
+        self._told = {text for _, text in ill}
+        return new
