@@ -1,39 +1,34 @@
 """A run that is killed again and again ends as one that is not."""
 
 import json
-import multiprocessing
 import pathlib
 import random
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 from test_commands import assert_same_run, rows
 
-import launch
 from genjax.training.stopping import TEMPORARY_FAILURE
 
 STEPS, MOMENTS = 1200, 20
-FLAGS = [
+TRAIN = [
+    sys.executable,
+    "launch.py",
+    "train",
     "--config=tests/small_config.py:vae",
     "--config.evaluation.num_samples=0",
     f"--config.training.duration={STEPS}",
     "--config.training.checkpoint_every=60",
     "--config.training.log_every=20",
 ]
-#: Children begin as copies of a process that has imported everything and started nothing.
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["launch", "genjax.commands"])
 
 
-def train(workdir: pathlib.Path) -> None:
-    raise SystemExit(launch.main(["launch.py", "train", *FLAGS, f"--workdir={workdir}"]))
-
-
-def begun(workdir: pathlib.Path) -> multiprocessing.Process:
-    process = CONTEXT.Process(target=train, args=(workdir,))
-    process.start()
-    return process
+def begun(workdir: pathlib.Path) -> subprocess.Popen:
+    command = [*TRAIN, f"--workdir={workdir}"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def reached(workdir: pathlib.Path) -> int:
@@ -51,9 +46,7 @@ def rows_of(text: str) -> list[dict]:
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory) -> pathlib.Path:
     workdir = tmp_path_factory.mktemp("chaos") / "unbroken"
-    process = begun(workdir)
-    process.join(300)
-    assert process.exitcode == 0
+    assert begun(workdir).wait(300) == 0
     return workdir
 
 
@@ -62,24 +55,19 @@ def test_twenty_kills_at_random_moments_change_nothing(unbroken, tmp_path):
     draws, workdir, codes = random.Random(0), tmp_path / "run", []
     for number in range(MOMENTS):
         process, seen = begun(workdir), reached(workdir)
-        number_of_signal = (signal.SIGKILL, signal.SIGTERM)[number % 2]
         if number % 3 == 0:
             wait_for(process, lambda: any((workdir / "checkpoints").glob("*.orbax-checkpoint-tmp")))
         else:
             wait_for(process, lambda seen=seen: reached(workdir) > seen)
             time.sleep(draws.uniform(0, 0.15))
-        if process.is_alive():
-            (process.kill if number_of_signal == signal.SIGKILL else process.terminate)()
-        process.join(60)
-        codes.append(process.exitcode)
-        if process.exitcode == 0:
+        process.send_signal((signal.SIGKILL, signal.SIGTERM)[number % 2])
+        codes.append(process.wait(60))
+        if codes[-1] == 0:
             break
     assert set(codes) <= {0, TEMPORARY_FAILURE, -signal.SIGKILL}
     assert {TEMPORARY_FAILURE, -signal.SIGKILL} <= set(codes)
     assert len(codes) == MOMENTS, f"it was done after {len(codes)} of {MOMENTS}; make it longer"
-    process = begun(workdir)
-    process.join(300)
-    assert process.exitcode == 0
+    assert begun(workdir).wait(300) == 0
     assert_same_run(workdir, unbroken, STEPS)
     assert not (workdir / "damaged").exists()
     assert [row["step"] for row in rows(workdir / "metrics.jsonl") if "train/elbo" in row] == list(
@@ -87,6 +75,6 @@ def test_twenty_kills_at_random_moments_change_nothing(unbroken, tmp_path):
     )
 
 
-def wait_for(process: multiprocessing.Process, happened) -> None:
-    while process.is_alive() and not happened():
+def wait_for(process: subprocess.Popen, happened) -> None:
+    while process.poll() is None and not happened():
         time.sleep(0.002)
