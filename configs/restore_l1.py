@@ -4,8 +4,9 @@ It is not told which damage, but for which pixels are missing, if any are.
 
 python launch.py train --config=configs/restore_l1.py
 
-On `fashion_mnist`, 22 epochs, last checkpoint, 10,000 test images, each damaged in one of 13 ways:
-PSNR 23.5 dB, SSIM 0.831 (damaged: 15.9 dB, 0.575). results/restoration.md has each kind of damage.
+On `fashion_mnist`, last checkpoint, 10,000 test images, each damaged in one of 13 ways: PSNR
+24.4 dB, SSIM 0.856 (damaged: 15.9 dB, 0.575). results/restoration.md has each kind of damage. In
+short runs of 60,000 images, nine kinds came out at 22.5 dB by Muon, and at 19.0 dB by Adam.
 """
 
 from ml_collections import ConfigDict
