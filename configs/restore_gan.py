@@ -2,9 +2,8 @@
 
 python launch.py train --config=configs/restore_gan.py
 
-On `fashion_mnist`, with --config.training.duration='4 epochs', 10,000 test images, each damaged in
-one of
-13 ways: PSNR 21.2 dB, SSIM 0.761 (damaged: 15.9 dB, 0.575).
+On `fashion_mnist`, with --config.training.duration='8 epochs', 10,000 test images, each damaged in
+one of 13 ways: PSNR 23.5 dB, SSIM 0.835 (damaged: 15.9 dB, 0.575).
 """
 
 from ml_collections import ConfigDict
