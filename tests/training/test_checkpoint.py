@@ -135,12 +135,12 @@ def test_a_checkpoint_of_another_model_is_named(tmp_path):
 def test_metrics_that_wait_for_their_row_come_back_as_they_were(tmp_path):
     held = {"loss": np.float32([0.1, 1e-30]), "per_dimension": np.float32([[1, 2], [3, 0.7]])}
     with checkpoints(tmp_path) as saved:
-        saved.save(state(1), {}, held)
+        saved.save(state(1), {}, held=held)
         saved.save(state(2), {"score": 1.0})
     with checkpoints(tmp_path, keep=2) as saved:
         assert saved.held(2) == {}
     with checkpoints(tmp_path / "other", keep=2) as saved:
-        saved.save(state(1), {}, held)
+        saved.save(state(1), {}, held=held)
         found = saved.held(1)
     for name, values in held.items():
         assert found[name].dtype == np.float64

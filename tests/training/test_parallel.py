@@ -39,9 +39,13 @@ SOURCE = InMemory(
 
 
 def dim(batch, key):
-    """An augmentation that draws for each example, of which the condition is the negative."""
+    """An augmentation that draws for each example, of which the condition is the negative.
+
+    Pixels of the draw's darker half are said to be missing.
+    """
     images = batch["image"] * rng.uniform(key, batch["position"], (1, 1, 1))
-    return {**batch, "image": images, "condition": 1 - batch["image"]}
+    present = jnp.round(images[..., :1])
+    return {**batch, "image": images, "condition": 1 - batch["image"], "present": present}
 
 
 def identity(batch, key):
@@ -120,7 +124,8 @@ def train(model, devices, augment=dim, steps_per_call=STEPS):
     plan = Plan(0, len(SOURCE), BATCH_SIZE * model.batches_per_step)
     reader = Resident(SOURCE, plan)
     image = jnp.zeros((1, *SHAPE))
-    shapes = {"image": image, "condition": image, "label": jnp.zeros(1, jnp.int32)}
+    images = {"image": image, "condition": image, "present": image[..., :1]}
+    shapes = {**images, "label": jnp.zeros(1, jnp.int32)}
     state = devices.replicate(jax.jit(model.init)(KEY, shapes))
     run = devices.compile(model, reader.fetch, augment)
     store, key = devices.replicate(reader.store), devices.replicate(KEY)
