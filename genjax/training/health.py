@@ -64,17 +64,29 @@ def rules(config: Mapping[str, Any]) -> list[Rule]:
     return found
 
 
+class _Course(NamedTuple):
+    """How a rule's metric has gone until now: its highest value, and since when it is ill."""
+
+    highest: float = -math.inf
+    since: int = 0
+    rows: int = 0
+
+    def after(self, rule: Rule, step: int, value: float) -> "_Course":
+        highest = max(self.highest, value)
+        if not rule.is_ill(value, highest):
+            return _Course(highest)
+        return _Course(highest, self.since if self.rows else step, self.rows + 1)
+
+
 def warnings(series: Mapping[str, Series], config: Mapping[str, Any]) -> list[tuple[int, str]]:
     """(the step at which it began, what it is and what helps) for all that is ill at the end."""
     found = []
     for rule in rules(config):
-        highest, since, rows = -math.inf, 0, 0
+        course = _Course()
         for step, value in series.get(rule.metric, {}).items():
-            highest = max(highest, value)
-            ill = rule.is_ill(value, highest)
-            since, rows = (since if rows else step, rows + 1) if ill else (0, 0)
-        if rows >= rule.rows:
-            found.append((since, rule.text))
+            course = course.after(rule, step, value)
+        if course.rows >= rule.rows:
+            found.append((course.since, rule.text))
     return found
 
 
@@ -82,15 +94,15 @@ class Watch:
     """Takes the rows of metrics.jsonl as they are written, and tells each illness once."""
 
     def __init__(self, config: Mapping[str, Any]):
-        self._config = config
-        self._series: dict[str, dict[int, float]] = {}
-        self._told: set[str] = set()
+        self._courses = {rule: _Course() for rule in rules(config)}
 
     def __call__(self, step: int, row: Mapping[str, Any]) -> list[str]:
         """What is new with this row, as lines for a person."""
-        for name in {rule.metric for rule in rules(self._config)} & row.keys():
-            self._series.setdefault(name, {})[step] = float(row[name])
-        ill = warnings(self._series, self._config)
-        new = [f"since step {since}: {text}" for since, text in ill if text not in self._told]
-        self._told = {text for _, text in ill}
+        new = []
+        for rule, course in self._courses.items():
+            if rule.metric in row:
+                course = course.after(rule, step, float(row[rule.metric]))
+                self._courses[rule] = course
+                if course.rows == rule.rows:
+                    new.append(f"since step {course.since}: {rule.text}")
         return new
