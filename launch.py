@@ -16,6 +16,7 @@
   python launch.py compose     --workdir=DIR   several pictures into one; attributes of others
 
   python launch.py report      --workdir=DIR   write report.html
+  python launch.py sweep       --config=FILE[:DATA SET] --sweep=FILE   many trials of one config
 
 Start here:
 
@@ -54,6 +55,25 @@ class Flag(NamedTuple):
     help: str
 
 
+CONFIG_FLAGS = (
+    Flag(
+        flags.DEFINE_string,
+        "config",
+        "FILE[:DATA SET[,test]]",
+        None,
+        "A file of configs/. The data set is mnist_sample (the default), shapes, folder "
+        "(your own pictures, in --config.data.path) or any image set of TensorFlow "
+        "Datasets, as fashion_mnist. `,test` shrinks the run to a few seconds.",
+    ),
+    Flag(
+        None,
+        "config.FIELD",
+        "VALUE",
+        None,
+        "Sets a field of the config, as --config.training.duration='20 epochs'; a wrong "
+        "name is answered with the nearest right one.",
+    ),
+)
 WORKDIR = Flag(flags.DEFINE_string, "workdir", "DIR", None, "The run folder, as train made it.")
 LABELS = Flag(
     flags.DEFINE_string,
@@ -124,23 +144,7 @@ COMMANDS = {
         "Train a model, score it and write its report. A run that was killed goes on where it "
         "stopped; one that is finished is left as it is.",
         (
-            Flag(
-                flags.DEFINE_string,
-                "config",
-                "FILE[:DATA SET[,test]]",
-                None,
-                "A file of configs/. The data set is mnist_sample (the default), shapes, folder "
-                "(your own pictures, in --config.data.path) or any image set of TensorFlow "
-                "Datasets, as fashion_mnist. `,test` shrinks the run to a few seconds.",
-            ),
-            Flag(
-                None,
-                "config.FIELD",
-                "VALUE",
-                None,
-                "Sets a field of the config, as --config.training.duration='20 epochs'; a wrong "
-                "name is answered with the nearest right one.",
-            ),
+            *CONFIG_FLAGS,
             WORKDIR._replace(help="The run folder. Without it runs/NAME-DATA SET."),
             CACHE,
         ),
@@ -426,6 +430,38 @@ COMMANDS = {
         ),
         module="picture_commands",
     ),
+    "sweep": Command(
+        "Train a config many times, with other values for some of its fields, and say which are "
+        "best. What was stopped or killed goes on by the same command.",
+        (
+            *CONFIG_FLAGS,
+            Flag(
+                flags.DEFINE_string,
+                "sweep",
+                "FILE",
+                None,
+                "A file of configs/sweeps/: which fields, which values, by which metric.",
+            ),
+            Flag(
+                flags.DEFINE_string,
+                "engine",
+                "NAME",
+                "vmap",
+                "vmap trains all trials in this process by one compiled program, where they differ "
+                "in numbers only; ray takes any trials, and the machines of a cluster.",
+            ),
+            WORKDIR._replace(help="The sweep's folder. Without it runs/NAME-DATA SET-SWEEP."),
+            Flag(
+                flags.DEFINE_boolean,
+                "resume",
+                "true",
+                False,
+                "Goes on with the sweep in --workdir, without --config and --sweep.",
+            ),
+            CACHE,
+        ),
+        module="sweep.command",
+    ),
     "report": Command(
         "Write report.html: config, curves, pictures, scores and environment in one file.",
         (WORKDIR,),
@@ -539,16 +575,21 @@ def _define_config(arguments: list[str], values: flags.FlagValues) -> list[str]:
 def _load_config(text: str) -> ConfigDict:
     """The config of `FILE` or `FILE:argument`."""
     path, _, argument = text.partition(":")
+    return _call("config", path, *([argument] if argument else []))
+
+
+def _call(flag: str, path: str, *arguments: str) -> Any:
+    """What the function `get_FLAG` of the file that `--FLAG` names returns."""
     if not pathlib.Path(path).is_file():
-        near = did_you_mean(path, map(str, pathlib.Path("configs").glob("*.py")))
-        raise UserError(f"--config: no such file {path!r}{near}")
+        folder = {"config": "configs", "sweep": "configs/sweeps"}[flag]
+        near = did_you_mean(path, map(str, pathlib.Path(folder).glob("*.py")))
+        raise UserError(f"--{flag}: no such file {path!r}{near}")
     try:
-        get_config = runpy.run_path(path)["get_config"]
-        return get_config(argument) if argument else get_config()
+        return runpy.run_path(path)[f"get_{flag}"](*arguments)
     except KeyError as error:
-        raise UserError(f"--config: {path} is no config: it has no {error}") from error
+        raise UserError(f"--{flag}: {path} is no {flag}: it has no {error}") from error
     except Exception as error:  # whatever the file raises
-        raise UserError(f"--config: {text}: {error}") from error
+        raise UserError(f"--{flag}: {':'.join([path, *arguments])}: {error}") from error
 
 
 def _check_field(path: list[str], fields: Any) -> None:
@@ -567,9 +608,14 @@ def _check_field(path: list[str], fields: Any) -> None:
 def _run(name: str, values: dict[str, Any]) -> None:
     """Calls the command's function with its flags."""
     workdir = values.pop("workdir", None)
-    if name == "train" and not values["config"]:
+    resumes = values.pop("resume", False)
+    if name in ("train", "sweep") and not values["config"] and not resumes:
         raise UserError(MISSING_CONFIG)
-    if name not in ("train", "compare") and not workdir:
+    if name == "sweep" and not values["sweep"] and not resumes:
+        raise UserError("--sweep: is missing; for example --sweep=configs/sweeps/vae_beta.py")
+    if resumes and (values["config"] or values["sweep"]):
+        raise UserError("--resume: takes config and sweep from --workdir; leave out yours")
+    if (name not in ("train", "compare", "sweep") or resumes) and not workdir:
         raise UserError("--workdir: is missing; name a run folder, as runs/vae-mnist_sample")
     logging.set_verbosity(logging.ERROR)  # what Orbax and TensorFlow have to say is not for users
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -581,12 +627,14 @@ def _run(name: str, values: dict[str, Any]) -> None:
     # JAX starts here: --help and typing errors do not wait for it.
     commands = importlib.import_module(f"genjax.{COMMANDS[name].module}")
 
-    if name == "train":
-        config = values["config"].to_dict()
+    if name in ("train", "sweep") and not resumes:
+        config = values["config"] = values["config"].to_dict()
         data = config["data"]
         run = f"{config['name']}-{data.get('dataset', data['name']).replace('/', '_')}"
-        commands.train(config, pathlib.Path(workdir or f"runs/{run}").expanduser())
-        return
+        if name == "sweep":
+            run += f"-{pathlib.Path(values['sweep']).stem}"
+            values["sweep"] = _call("sweep", values["sweep"])
+        workdir = workdir or f"runs/{run}"
     for flag in PATHS & values.keys():
         values[flag] = pathlib.Path(values[flag]).expanduser() if values[flag] else None
     run = () if workdir is None else (pathlib.Path(workdir).expanduser(),)

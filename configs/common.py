@@ -251,3 +251,42 @@ def shrink(config: ConfigDict) -> ConfigDict:
             {"duration": "8 steps", "batch_size": 16, "steps_per_call": 2}
         )
     return config
+
+
+def sweep(space: dict, metric: str, mode: str, **overrides) -> dict:
+    """A sweep over `space`, for the trial whose `metric` on the validation split is best."""
+    section = {
+        "space": space,
+        "num_samples": 1,  # settings that are drawn, each for the whole grid and all seeds
+        "metric": metric,
+        "mode": mode,
+        "search": "random",
+        "early_stopping": "none",
+        "resources": {"cpu": 1, "gpu": 0, "tpu": 0},  # of one trial, by Ray
+    }
+    return {**section, **overrides}
+
+
+def grid(*values) -> dict:
+    """Each of `values`, with all values of the other fields."""
+    return {"grid": values}
+
+
+def seeds(num: int) -> dict:
+    """The config's seed and those after it, `num` in all; each setting is tried with each."""
+    return {"seeds": num}
+
+
+def choice(*values) -> dict:
+    """One of `values`, drawn."""
+    return {"choice": values}
+
+
+def uniform(low: float, high: float) -> dict:
+    """A number drawn between the two; a whole one if they are."""
+    return {"uniform": (low, high)}
+
+
+def log_uniform(low: float, high: float) -> dict:
+    """A number drawn between the two whose logarithm is uniform."""
+    return {"log_uniform": (low, high)}

@@ -83,21 +83,27 @@ MOST_IN_GRID = 400  # of those that `sample` draws
 # --- train ---------------------------------------------------------------------------------------
 
 
-def train(config: Mapping[str, Any], workdir: pathlib.Path, wait: bool = False) -> None:
+def train(
+    config: Mapping[str, Any],
+    workdir: pathlib.Path,
+    wait: bool = False,
+    listen: Callable[[int, Mapping[str, Any]], None] = lambda step, row: None,
+) -> None:
     """Trains what `config` describes in `workdir`, goes on where it stopped, scores and reports.
 
     Where another process trains there, `wait` says whether to wait for it; else it is an error.
-    Raises `Stopped` when it is asked to stop, with all that was done on the disk.
+    `listen` is told of each row of metrics, with its step. Raises `Stopped` when it is asked to
+    stop, with all that was done on the disk.
     """
-    config = _with_absolute_paths(config)
+    config = absolute(config)
     experiment = factory.build(config)
     experiment.check_batch_size()
     claim(workdir, config)
     with StopRequest() as stop, locked(workdir, wait):
-        _train_and_score(experiment, config, workdir, stop)
+        _train_and_score(experiment, config, workdir, stop, listen)
 
 
-def _with_absolute_paths(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def absolute(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The config with its data set's folders as they are found from anywhere."""
     data = {
         name: str(pathlib.Path(value).expanduser().absolute())
@@ -109,7 +115,11 @@ def _with_absolute_paths(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _train_and_score(
-    experiment: Experiment, config: Mapping[str, Any], workdir: pathlib.Path, stop: StopRequest
+    experiment: Experiment,
+    config: Mapping[str, Any],
+    workdir: pathlib.Path,
+    stop: StopRequest,
+    listen: Callable[[int, Mapping[str, Any]], None],
 ) -> None:
     cadence, judge = experiment.cadence, None
     newest = lambda: checkpoints.restore_newest(experiment.state_shape, _warn)
@@ -117,14 +127,14 @@ def _train_and_score(
         state = newest()
         start = 0 if state is None else int(state.step)
         if start < cadence.total_steps:
-            judge = _judge(experiment, workdir)
+            judge = judge_of(experiment, workdir)
             write_json(workdir / "config.json", config)
             write_json(workdir / "environment.json", environment())
             where = f"from step {start} " if start else ""
             CONSOLE.print(f"training {where}to step {cadence.total_steps} in {workdir}")
             while True:
                 try:
-                    _train(experiment, state, checkpoints, judge, workdir, stop)
+                    _train(experiment, state, checkpoints, judge, workdir, stop, listen)
                     break
                 except loop.NotFiniteError as error:
                     rollbacks = _failed(experiment, checkpoints.rollbacks, workdir, error)
@@ -136,7 +146,7 @@ def _train_and_score(
         CONSOLE.print(f"{workdir} is trained and scored already")
         _report(workdir, rows, "test")
     else:
-        judge = judge or _judge(experiment, workdir)
+        judge = judge or judge_of(experiment, workdir)
         evaluators = experiment.evaluators("test", [judge] if judge else [])
         with checkpoints_of(experiment, workdir) as checkpoints:
             rows = _evaluate(experiment, checkpoints, workdir, "test", steps, [0], evaluators)
@@ -180,6 +190,7 @@ def _train(
     judge: ClassifierExtractor | None,
     workdir: pathlib.Path,
     stop: StopRequest,
+    listen: Callable[[int, Mapping[str, Any]], None],
 ) -> None:
     """Trains from `state`, or from step 0, to the end."""
     cadence = experiment.cadence
@@ -201,6 +212,12 @@ def _train(
             values = [evaluator(experiment.model, params, key) for evaluator in evaluators]
             return {name: value for each in values for name, value in each.items()}
 
+        watch = Watch(experiment.config)
+
+        def watched(step: int, row: Mapping[str, Any]) -> list[str]:
+            listen(step, row)
+            return watch(step, row)
+
         loop.train(
             experiment.init_state() if state is None else state,
             experiment.run_block(checkpoints.rollbacks),
@@ -211,7 +228,7 @@ def _train(
             checkpoints=checkpoints,
             writer=writer,
             progress=progress,
-            watch=Watch(experiment.config),
+            watch=watched,
             held=checkpoints.held(start) if start else {},
             asked=lambda: bool(stop.asked),
         )
@@ -423,7 +440,7 @@ def _extractors(
     """What `evaluate` looks at samples through, by name."""
     if not isinstance(experiment.model, Sampler):
         return []
-    make = {"classifier": lambda: _judge(experiment, workdir), **_any_data(inception)}
+    make = {"classifier": lambda: judge_of(experiment, workdir), **_any_data(inception)}
     default = ["classifier" if experiment.judge else "pixels", *(["inception"] * bool(inception))]
     names = _names(asked) or default
     for name in names:
@@ -490,7 +507,7 @@ def _progress() -> rich.progress.Progress:
     )
 
 
-def _judge(experiment: Experiment, workdir: pathlib.Path) -> ClassifierExtractor | None:
+def judge_of(experiment: Experiment, workdir: pathlib.Path) -> ClassifierExtractor | None:
     """The classifier that judges samples: an ordinary run beside this one, trained when missing."""
     judge = experiment.judge
     if judge is None:

@@ -146,6 +146,12 @@ class Experiment:
             sources["train"] = unpaired_halves(sources["train"])
         return {**sources, "train": self.train} if self.train else sources
 
+    def with_values(self, values: Mapping[str, Any]) -> "Experiment":
+        """The experiment with these fields, by path, set anew; of the same data."""
+        other = Experiment(self.config.with_values(values), self.train)
+        vars(other)["sources"] = self.sources  # as if it had opened them
+        return other
+
     @property
     def _entry(self) -> "Entry":
         return choose("model.name", self.config["model"]["name"], MODELS)
@@ -162,7 +168,7 @@ class Experiment:
 
     def init_state(self) -> TrainState:
         """The state before the first step, on all devices."""
-        state = self._init(rng.key(self.config["seed"], "init"), self._example_batch())
+        state = self._init(rng.key(self.config["seed"], "init"), self.example_batch())
         return self.devices.replicate(state)
 
     @functools.cached_property
@@ -172,7 +178,7 @@ class Experiment:
         Raises:
           UserError: a network does not fit the data set's images.
         """
-        shapes = self._init.eval_shape(jax.random.key(0), self._example_batch())
+        shapes = self._init.eval_shape(jax.random.key(0), self.example_batch())
         place = self.devices.replicate(np.zeros(())).sharding
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes
@@ -183,7 +189,8 @@ class Experiment:
         """The model's, as one program: shapes and state need one trace of it."""
         return jax.jit(self.model.init)
 
-    def _example_batch(self) -> dict[str, jax.Array]:
+    def example_batch(self) -> dict[str, jax.Array]:
+        """A batch of one, for its shapes."""
         shapes = {"image": self.sources["train"].image_shape}
         if self.pairing:
             shapes["condition"], shapes["image"] = self.pairing.shapes(shapes["image"])

@@ -31,6 +31,14 @@ class Section(dict):
             _ = self[name]
         return Section({k: v for k, v in self.items() if k not in names}, self.path)
 
+    def with_values(self, values: Mapping[str, Any]) -> "Section":
+        """The section with these fields, by their paths from here, set anew."""
+        fields = dict(self)
+        for path, value in values.items():
+            name, _, rest = path.partition(".")
+            fields[name] = fields[name].with_values({rest: value}) if rest else value
+        return Section(fields, self.path)
+
     def check_names(self, known: Collection[str]) -> None:
         """Raises a UserError naming a field that is not known, or a known one that is missing."""
         for name in sorted(self.keys() - set(known)):

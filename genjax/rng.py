@@ -8,7 +8,7 @@ import zlib
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 from genjax.types import Positions, PRNGKey
 
@@ -18,7 +18,7 @@ def stream(key: PRNGKey, name: str) -> PRNGKey:
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
-def key(seed: int, name: str, step: int | Int[Array, ""] = 0) -> PRNGKey:
+def key(seed: int | Integer[Array, ""], name: str, step: int | Int[Array, ""] = 0) -> PRNGKey:
     """The key of stream `name` at `step` of the run with this `seed`."""
     return jax.random.fold_in(stream(jax.random.key(seed), name), step)
 

@@ -5,10 +5,13 @@ import re
 from collections.abc import Callable
 
 import optax
+from jaxtyping import Array, Float
 
 from genjax.errors import UserError, did_you_mean
 
 Schedule = Callable[[int], float]
+#: A number of a config; inside a compiled program, where it is an input of that, an array.
+Number = float | Float[Array, ""]
 
 
 def num_steps(
@@ -44,23 +47,23 @@ def round_up(steps: int, multiple: int) -> int:
     return -(-steps // multiple) * multiple
 
 
-def constant(value: float, total_steps: int) -> Schedule:
+def constant(value: Number, total_steps: int) -> Schedule:
     """`value` all along."""
     del total_steps
     return optax.constant_schedule(value)
 
 
-def linear(value: float, total_steps: int) -> Schedule:
+def linear(value: Number, total_steps: int) -> Schedule:
     """From `value` straight down to 0 at `total_steps`."""
     return optax.linear_schedule(value, 0.0, total_steps)
 
 
-def cosine(value: float, total_steps: int) -> Schedule:
+def cosine(value: Number, total_steps: int) -> Schedule:
     """From `value` to 0 along half a cosine (Loshchilov and Hutter 2017)."""
     return optax.cosine_decay_schedule(value, total_steps)
 
 
-def exponential(value: float, total_steps: int) -> Schedule:
+def exponential(value: Number, total_steps: int) -> Schedule:
     """From `value` to a hundredth of it, by the same factor each step."""
     return optax.exponential_decay(value, total_steps, 0.01)
 

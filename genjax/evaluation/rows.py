@@ -90,10 +90,11 @@ def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _jsonable(row: dict[str, Any]) -> dict[str, Any]:
+def _jsonable(value: Any) -> Any:
     # JSON knows no NaN and no infinity; as in metrics.jsonl they are texts that `float` reads.
-    finite = math.isfinite(float(row["value"]))
-    return row if finite else {**row, "value": str(row["value"])}
+    if isinstance(value, Mapping):
+        return {name: _jsonable(each) for name, each in value.items()}
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def identity(row: Mapping[str, Any]) -> tuple:

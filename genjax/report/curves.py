@@ -4,6 +4,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -93,6 +94,75 @@ def bars_svg(values: Sequence[float], color: int) -> Markup:
     axes.set_xlim(0.4, len(heights) + 0.6)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(4))
+    return _svg(figure)
+
+
+def coordinates_svg(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> Markup:
+    """Draws each row as a line over parallel axes, the first quarter of the rows in colour.
+
+    An axis of numbers above 0 that span more than a factor of 10 is logarithmic; one with a value
+    that is no number has its values in the order of their names.
+    """
+    figure, axes = _chart(width=8.8, height=3.2)
+    columns = [_Axis(list(column)) for column in zip(*rows, strict=True)]
+    heights = np.array([axis.heights for axis in columns]).T
+    best = math.ceil(len(rows) / 4)
+    for index in reversed(range(len(rows))):
+        color, alpha, width = (_SERIES[0], 1.0, 1.6) if index < best else (_INK, 0.35, 0.9)
+        axes.plot(heights[index], color=color, alpha=alpha, linewidth=width)
+    for x, (axis, name) in enumerate(zip(columns, names, strict=True)):
+        axes.axvline(x, color=_RULE, linewidth=1.2, zorder=0)
+        for height, text in axis.ticks:
+            axes.text(x + 0.02, height, text, color=_INK, size=8, va="center")
+        axes.text(x, 1.1, name.replace("$", r"\$"), color=_INK, size=8.5, ha="center")
+    axes.set_xlim(-0.3, len(names) - 0.7)
+    axes.set_ylim(-0.06, 1.16)
+    axes.set_axis_off()
+    return _svg(figure)
+
+
+class _Axis:
+    """One of parallel axes: `heights` of its values in [0, 1], and `ticks` (height, text)."""
+
+    def __init__(self, values: list[Any]):
+        if all(isinstance(value, int | float) for value in values):
+            numbers = np.array(values, np.float64)
+            finite = numbers[np.isfinite(numbers)]
+            low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 0.0)
+            scale = np.log if low > 0 and high / low > 10 else np.asarray
+            span = scale(high) - scale(low)
+            place = lambda value: (scale(value) - scale(low)) / span if span else 0.5 + 0 * value
+            different = sorted(set(finite.tolist()))
+            shown = different if len(different) <= 6 else [low, high]
+            self.heights = place(numbers)
+            self.ticks = [(float(place(value)), f"{value:.4g}") for value in shown]
+        else:
+            names = sorted(set(map(str, values)))
+            place = {name: (i + 0.5) / len(names) for i, name in enumerate(names)}
+            self.heights = np.array([place[str(value)] for value in values])
+            self.ticks = [(height, name) for name, height in place.items()]
+
+
+def many_curves_svg(curves: Sequence[Mapping[int, Sequence[float]]]) -> Markup:
+    """Draws curves of several values a step: their mean, and for the first their deviation.
+
+    The first is in colour and on top.
+    """
+    figure, axes = _chart(width=8.8, height=2.8)
+    for index, curve in reversed(list(enumerate(curves))):
+        steps = np.array(list(curve))
+        means = np.array([np.mean(values) for values in curve.values()])
+        color, alpha, width = (_INK, 0.35, 0.9) if index else (_SERIES[0], 1.0, 1.8)
+        axes.plot(steps, means, color=color, alpha=alpha, linewidth=width)
+        if not index and all(len(values) > 1 for values in curve.values()):
+            spread = np.array([np.std(values, ddof=1) for values in curve.values()])
+            axes.fill_between(
+                steps, means - spread, means + spread, color=color, alpha=0.18, linewidth=0
+            )
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     return _svg(figure)
 
 

@@ -5,7 +5,6 @@ import io
 import math
 import os
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +42,12 @@ def write_report(workdir: str | os.PathLike) -> Path:
       UserError: `workdir` has no `config.json`, or one of its files cannot be read.
     """
     run = read_run(Path(workdir))
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters.update(compact=compact, count=count)
-    template = resources.files("genjax.report").joinpath("report.html").read_text("utf-8")
     # What was measured while training and what was measured later are two lines of one chart.
     charts = _charts({**over_checkpoints(run.evals), **run.scalars}, marked_steps(run.evals))
-    page = environment.from_string(template).render(
+    path = Path(workdir) / "report.html"
+    write_page(
+        path,
+        "report.html",
         run=run,
         name=run.config.get("name") or Path(workdir).resolve().name,
         model=_name_in(run.config, "model"),
@@ -66,11 +63,23 @@ def write_report(workdir: str | os.PathLike) -> Path:
         divergences=_divergences(run.vectors),
         pictures=[_gallery(kind, files) for kind, files in run.pictures.items()],
     )
-    path = Path(workdir) / "report.html"
+    return path
+
+
+def write_page(path: Path, template: str, **values: Any) -> None:
+    """Writes a template of this package, filled with `values`, to `path`: all or nothing."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("genjax.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(compact=compact, count=count)
+    page = environment.get_template(template).render(**values)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(page, encoding="utf-8")
     os.replace(temporary, path)
-    return path
 
 
 def _name_in(config: Mapping[str, Any], field: str) -> str:

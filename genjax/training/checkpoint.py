@@ -174,6 +174,11 @@ class Checkpoints(contextlib.AbstractContextManager):
             except DamagedError as error:
                 warn(f"{error}; it is kept in {self._set_aside(error.path)}")
 
+    def forget_after(self, step: int) -> None:
+        """Deletes the checkpoints behind `step`, so that training can go on from there."""
+        for later in [each for each in self.all_steps() if each > step]:
+            self._manager.delete(later)
+
     def _set_aside(self, path: pathlib.Path) -> pathlib.Path:
         folder = self._folder.parent / "damaged"
         folder.mkdir(exist_ok=True)

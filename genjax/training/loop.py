@@ -85,12 +85,8 @@ def train(
         waiting.append(metrics)
 
         if cadence.is_due(step, cadence.log_every):
-            columns = _read(waiting, step)
+            means = means_of(read(waiting, step))
             waiting = []
-            means = {
-                name: values.astype(np.float64).mean(axis=0).tolist()
-                for name, values in columns.items()
-            }
             speed = (step - since_step) * images_per_step / (time.monotonic() - since)
             write({f"train/{name}": value for name, value in means.items()})
             progress.update(step, means, speed)
@@ -111,15 +107,26 @@ def train(
 
         if asked():
             if not cadence.is_due(step, cadence.checkpoint_every):
-                columns = _read(waiting, step) if waiting else {}
+                columns = read(waiting, step) if waiting else {}
                 writer.flush()
                 checkpoints.save(state, {}, held=columns)
             break
     return state
 
 
-def _read(waiting: list[Metrics], last_step: int) -> dict[str, np.ndarray]:
-    """The values [steps, ...] of each metric at the steps that wait, after a look at each."""
+def means_of(columns: Mapping[str, np.ndarray]) -> dict[str, float | list[float]]:
+    """The mean over steps of each metric [steps, ...]."""
+    return {
+        name: values.astype(np.float64).mean(axis=0).tolist() for name, values in columns.items()
+    }
+
+
+def read(waiting: list[Metrics], last_step: int) -> dict[str, np.ndarray]:
+    """The values [steps, ...] of each metric at the steps that wait, the last at `last_step`.
+
+    Raises:
+      NotFiniteError: one of them is no longer finite.
+    """
     columns = jax.device_get(waiting)
     steps = {name: np.concatenate([each[name] for each in columns]) for name in columns[0]}
     for name, values in steps.items():

@@ -24,6 +24,28 @@ Augment = Callable[[Batch, PRNGKey], Batch]
 Run = Callable[[TrainState, Batch, Batch, PRNGKey], tuple[TrainState, Metrics]]
 
 
+def scanned(model: Model, fetch: Fetch, augment: Augment) -> Run:
+    """`model.train_step` over a block of steps, for one shard of each batch on the axis `AXIS`.
+
+    `fetch` turns store and the block's entry for one step into a batch of uint8 images.
+    """
+
+    def run(
+        state: TrainState, store: Batch, block: Batch, key: PRNGKey
+    ) -> tuple[TrainState, Metrics]:
+        def step(state: TrainState, row: Batch) -> tuple[TrainState, Metrics]:
+            step_key = jax.random.fold_in(rng.stream(key, "train"), state.step)
+            batch = to_float(fetch(store, row))
+            num = batch["index"].shape[0]
+            position = jax.lax.axis_index(AXIS) * num + jnp.arange(num)
+            batch = augment({**batch, "position": position}, rng.stream(step_key, "augment"))
+            return model.train_step(state, batch, step_key)
+
+        return jax.lax.scan(step, state, block)
+
+    return run
+
+
 @dataclasses.dataclass(frozen=True)
 class Devices:
     """The devices that share each batch, and how a step is spread over them.
@@ -83,25 +105,8 @@ class Devices:
         return run
 
     def spread(self, model: Model, fetch: Fetch, augment: Augment) -> Run:
-        """`model.train_step` over a block of steps, jitted or pmapped over these devices.
-
-        The block's steps are scanned inside one dispatch. `fetch` turns store and the block's entry
-        for one step into a batch of uint8 images.
-        """
-
-        def run(
-            state: TrainState, store: Batch, block: Batch, key: PRNGKey
-        ) -> tuple[TrainState, Metrics]:
-            def step(state: TrainState, row: Batch) -> tuple[TrainState, Metrics]:
-                step_key = jax.random.fold_in(rng.stream(key, "train"), state.step)
-                batch = to_float(fetch(store, row))
-                num = batch["index"].shape[0]
-                position = jax.lax.axis_index(AXIS) * num + jnp.arange(num)
-                batch = augment({**batch, "position": position}, rng.stream(step_key, "augment"))
-                return model.train_step(state, batch, step_key)
-
-            return jax.lax.scan(step, state, block)
-
+        """`scanned`, jitted or pmapped over these devices: a block of steps is one dispatch."""
+        run = scanned(model, fetch, augment)
         if self.kind == "pmap":
             return jax.pmap(
                 run,

@@ -1,0 +1,1 @@
+"""Sweeps: many trials of one experiment, trained together or by Ray, in one folder."""

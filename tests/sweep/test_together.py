@@ -1,0 +1,100 @@
+"""Trials that are trained together are the same as each alone."""
+
+import functools
+import json
+import pathlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+import pytest
+from test_commands import last_state, rows
+
+from configs import common
+from genjax import commands, factory
+from genjax.run_folder import config_hash, read_config
+from genjax.sweep import together
+from genjax.sweep.results import trial_folder
+from genjax.sweep.space import parse
+from genjax.training.parallel import Devices
+from tests.small_config import get_config
+
+SPACES = {
+    "vae": {
+        "model.kl_weight": common.grid(0.5, 2.0),
+        "optimizer.learning_rate": common.grid(1e-3, 3e-3),
+        "seed": common.seeds(2),
+    },
+    "gan": {
+        "optimizer.generator.learning_rate": common.grid(1e-2, 1e-1),
+        "optimizer.discriminator.b1": common.grid(0.0, 0.5),
+        "model.ema_decay": common.grid(0.9),
+    },
+}
+
+
+def config_of(model: str) -> dict:
+    config = get_config(model)
+    config.evaluation.num_samples = 0
+    if model == "gan":
+        # A bias before batch norm has no gradient, and Adam makes steps of what rounding leaves.
+        config.optimizer.generator.name = config.optimizer.discriminator.name = "sgd"
+    config.checkpoint.best_metric = "elbo" if model == "vae" else ""
+    return config.to_dict()
+
+
+def trials_of(model: str, space: dict | None = None) -> list:
+    config = config_of(model)
+    return parse(common.sweep(space or SPACES[model], "elbo", "max"), config).trials(config)
+
+
+def trained(group, workdir: pathlib.Path, asked=lambda: False) -> list:
+    evaluators = group.experiment.evaluators("validation", [])
+    folder = lambda trial: trial_folder(workdir, trial)
+    outcomes = together.train(group, folder, evaluators, asked, lambda steps: None)
+    return sorted(outcomes, key=lambda each: each.trial.name)
+
+
+@pytest.fixture
+def stacked(monkeypatch):
+    """As on an accelerator: one stack of all trials on each of two devices."""
+    monkeypatch.setattr(together, "_lanes", lambda num: (jax.local_devices()[:2], -(-num // 2)))
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Callable[[dict], pathlib.Path]:
+    """The run folder of a config, trained by the command on one device."""
+    folder = tmp_path_factory.mktemp("alone")
+
+    def train(config: dict) -> pathlib.Path:
+        workdir = folder / config_hash(config)[:8]
+        if not workdir.exists():
+            with pytest.MonkeyPatch.context() as patch:
+                one = functools.partial(Devices, devices=tuple(jax.local_devices()[:1]))
+                patch.setattr(factory, "Devices", one)
+                commands.train(json.loads(json.dumps(config)), workdir)
+        return workdir
+
+    return train
+
+
+@pytest.mark.parametrize("model", SPACES)
+@pytest.mark.parametrize("how", ["one by one", "stacked"])
+def test_a_trial_is_what_it_is_alone(model, how, alone, tmp_path, request):
+    if how == "stacked":
+        request.getfixturevalue("stacked")
+    (group,) = together.groups(trials_of(model), factory.build)
+    assert set(group.inputs) == set(SPACES[model])
+    outcomes = trained(group, tmp_path)
+    assert [each.state for each in outcomes] == ["finished"] * len(group.trials)
+    for trial in (group.trials[0], group.trials[-1]):
+        here, there = trial_folder(tmp_path, trial), alone(trial.config)
+        assert read_config(here) == read_config(there)
+        ours, theirs = last_state(here), last_state(there)
+        close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
+        jax.tree.map(close, ours, theirs)
+        ours, theirs = (rows(each / "metrics.jsonl") for each in (here, there))
+        assert [list(row) for row in ours] == [list(row) for row in theirs]
+        for ours_, theirs_ in zip(ours, theirs, strict=True):
+            for name, value in theirs_.items():
+                close(ours_[name], value, err_msg=name)
