@@ -2,12 +2,14 @@
 
 import importlib
 import pathlib
+import re
 
 import jax
 import pytest
 
 from genjax import factory
 from genjax.data.base import SPLITS
+from genjax.sweep.space import parse
 from genjax.training.parallel import Devices
 
 NAMES = sorted(path.stem for path in pathlib.Path("configs").glob("*.py") if path.stem != "common")
@@ -65,3 +67,16 @@ def test_the_full_config_builds_on_grey_digits_and_on_colour(name, argument, mon
     cadence = experiment.cadence
     assert cadence.checkpoint_every % cadence.log_every == 0
     assert cadence.log_every % cadence.steps_per_call == 0
+
+
+@pytest.mark.parametrize("path", sorted(pathlib.Path("configs/sweeps").glob("*.py")))
+def test_a_shipped_sweep_has_trials_of_the_config_that_it_names(path):
+    module = importlib.import_module(f"configs.sweeps.{path.stem}")
+    command = re.search(
+        rf"python launch.py sweep --config=configs/(\w+).py --sweep={path}", module.__doc__
+    )
+    config = load(command[1], "mnist_sample").to_dict()
+    sweep = parse(module.get_sweep(), config)
+    trials = sweep.trials(config)
+    assert len({trial.name for trial in trials}) == len(trials) >= 8
+    assert sweep.metric in factory.build(load(command[1]).to_dict()).metrics()

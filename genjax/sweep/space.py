@@ -147,6 +147,8 @@ def parse(fields: Mapping[str, Any], config: Mapping[str, Any]) -> Sweep:
     Raises:
       UserError: naming the field that is wrong and the nearest right choice.
     """
+    if not isinstance(fields, Mapping):
+        raise UserError(f"--sweep: get_sweep() gives {fields!r}, and no fields")
     fields = Section(fields)
     fields.check_names(FIELDS)
     for name in ("space", "resources"):

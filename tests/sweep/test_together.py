@@ -1,8 +1,10 @@
 """Trials that are trained together are the same as each alone."""
 
 import functools
+import itertools
 import json
 import pathlib
+import re
 from collections.abc import Callable
 
 import jax
@@ -12,9 +14,10 @@ from test_commands import last_state, rows
 
 from configs import common
 from genjax import commands, factory
+from genjax.errors import UserError
 from genjax.run_folder import config_hash, read_config
 from genjax.sweep import together
-from genjax.sweep.results import trial_folder
+from genjax.sweep.results import last_scores, trial_folder
 from genjax.sweep.space import parse
 from genjax.training.parallel import Devices
 from tests.small_config import get_config
@@ -98,3 +101,58 @@ def test_a_trial_is_what_it_is_alone(model, how, alone, tmp_path, request):
         for ours_, theirs_ in zip(ours, theirs, strict=True):
             for name, value in theirs_.items():
                 close(ours_[name], value, err_msg=name)
+
+
+def test_trials_are_grouped_by_what_no_step_can_take():
+    space = {
+        "model.latent_size": common.grid(2, 3),
+        "model.kl_weight": common.grid(0.5, 1.0),
+        "training.batch_size": common.grid(16),
+    }
+    groups = together.groups(trials_of("vae", space), factory.build)
+    assert [group.inputs for group in groups] == [("model.kl_weight",)] * 2
+    assert [[trial.name for trial in group.trials] for group in groups] == [
+        ["0000", "0001"],
+        ["0002", "0003"],
+    ]
+    assert [group.experiment.model.latent_size for group in groups] == [2, 3]
+
+
+def test_trials_of_which_no_two_have_a_program_are_refused():
+    space = {"model.kl_weight": common.grid(1.0), "encoder.widths": common.grid((8,), (16,))}
+    with pytest.raises(UserError, match=r"space.encoder.widths: .* choose --engine=ray"):
+        together.groups(trials_of("vae", space), factory.build)
+
+
+def test_a_trial_that_fails_is_told_and_ends_no_other(tmp_path, stacked):
+    space = {"optimizer.learning_rate": common.grid(1e-3, 1e30, 2e-3)}
+    (group,) = together.groups(trials_of("vae", space), factory.build)
+    good, bad, other = trained(group, tmp_path)
+    assert (good.state, bad.state, other.state) == ("finished", "failed", "finished")
+    assert re.fullmatch(r"step \d+: \w+ is (nan|-?inf)", bad.reason)
+    assert last_scores(trial_folder(tmp_path, other.trial))[0] == 24
+
+
+@pytest.mark.parametrize("how", ["one by one", "stacked"])
+def test_a_sweep_that_is_stopped_goes_on_as_if_it_had_not_been(how, tmp_path, request):
+    if how == "stacked":
+        request.getfixturevalue("stacked")
+    space = {"optimizer.learning_rate": common.grid(1e-3, 2e-3), "seed": common.seeds(2)}
+    (group,) = together.groups(trials_of("vae", space), factory.build)
+    trained(group, tmp_path / "unbroken")
+    blocks = itertools.count()
+    assert len(trained(group, tmp_path / "broken", lambda: next(blocks) > 14)) < 4
+    trained(group, tmp_path / "broken")
+    for trial in group.trials:
+        broken, unbroken = (trial_folder(tmp_path / each, trial) for each in ("broken", "unbroken"))
+        jax.tree.map(np.testing.assert_array_equal, last_state(broken), last_state(unbroken))
+        assert rows(broken / "metrics.jsonl") == rows(unbroken / "metrics.jsonl")
+
+
+def test_a_stack_that_does_not_fit_is_split(monkeypatch):
+    (group,) = together.groups(trials_of("vae"), factory.build)
+    device = jax.local_devices()[0]
+    two = together.Program(group, 2, device).memory
+    assert together.Program(group, 4, device).memory > two
+    monkeypatch.setattr(together, "_free", lambda device: two)
+    assert together._programs(group, 8, [device])[device].size == 2

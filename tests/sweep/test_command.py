@@ -1,0 +1,220 @@
+"""`launch.py sweep` from the command line to its report, by both engines."""
+
+import functools
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from test_commands import rows, run
+
+import launch
+
+SMALL = [
+    "--config=tests/small_config.py:vae",
+    "--config.evaluation.num_samples=0",
+    "--config.checkpoint.best_metric=elbo",
+]
+LONG = [
+    "--config.training.duration=2000",
+    "--config.training.checkpoint_every=200",
+    "--config.training.log_every=100",
+]
+GRID = "{'model.kl_weight': common.grid(0.5, 2.0), 'seed': common.seeds(2)}"
+
+
+def sweep_file(folder: pathlib.Path, space: str = GRID, more: str = "") -> pathlib.Path:
+    path = folder / "weights.py"
+    text = f"from configs import common\n\n\ndef get_sweep():\n    return common.sweep({space}, "
+    path.write_text(f"{text}'elbo', 'max'{more})\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory) -> pathlib.Path:
+    """The folder of a finished sweep of four trials."""
+    folder = tmp_path_factory.mktemp("sweep")
+    run("sweep", *SMALL, f"--sweep={sweep_file(folder)}", f"--workdir={folder / 'run'}")
+    return folder / "run"
+
+
+def test_a_sweep_folder_describes_itself(swept):
+    assert {path.name for path in swept.iterdir()} == {
+        "sweep.json",
+        "sweep.jsonl",
+        "sweep.html",
+        "best.py",
+        "trials",
+    }
+    found = {row["trial"]: row for row in rows(swept / "sweep.jsonl")}
+    assert {name: row["state"] for name, row in found.items()} == dict.fromkeys(
+        ["0000", "0001", "0002", "0003"], "finished"
+    )
+    for row in found.values():
+        config = json.loads((swept / row["workdir"] / "config.json").read_text())
+        assert row["parameters"] == {
+            "model.kl_weight": config["model"]["kl_weight"],
+            "seed": config["seed"],
+        }
+        last = rows(swept / row["workdir"] / "metrics.jsonl")[-1]
+        assert row["metrics"]["elbo"] == last["validation/elbo"]
+        assert row["step"] == last["step"] == 24
+
+
+def test_the_best_setting_is_a_config_to_launch(swept):
+    means = {}
+    for row in rows(swept / "sweep.jsonl"):
+        means.setdefault(row["parameters"]["model.kl_weight"], []).append(row["metrics"]["elbo"])
+    best = max(means, key=lambda weight: sum(means[weight]))
+    config = launch._load_config(str(swept / "best.py")).to_dict()
+    there = json.loads((swept / "sweep.json").read_text())["config"]
+    there["model"]["kl_weight"] = best
+    assert json.loads(json.dumps(config)) == there
+
+
+def test_a_finished_sweep_is_left_as_it_is(swept, capsys):
+    before = {path: path.stat().st_mtime_ns for path in swept.glob("trials/**/*")}
+    text = (swept / "sweep.jsonl").read_text()
+    run("sweep", "--resume", f"--workdir={swept}")
+    assert (swept / "sweep.jsonl").read_text() == text
+    assert {path: path.stat().st_mtime_ns for path in swept.glob("trials/**/*")} == before
+    assert "best of 4" in capsys.readouterr().out
+
+
+def test_a_trial_is_an_ordinary_run(swept, tmp_path):
+    run("sample", f"--workdir={swept / 'trials' / '0001'}", "--num=4", f"--out={tmp_path}")
+    assert len(list(tmp_path.glob("*.png"))) == 5
+
+
+@pytest.mark.parametrize(
+    ("space", "more", "flags", "says"),
+    [
+        (GRID, "", ["--engine=vamp"], "--engine: no such choice 'vamp'; did you mean 'vmap'?"),
+        (GRID, "", ["--engine=ray", "--resume"], "--resume: takes config and sweep from --workdir"),
+        (GRID, ", search='optuna'", [], "search: 'optuna' draws, and space.model.kl_weight is not"),
+        (GRID, ", early_stopping='asha'", [], "early_stopping: 'asha' needs --engine=ray"),
+        ("{}", "", [], "space: is empty"),
+        (
+            "{'model.latent_size': common.grid(2, 3)}",
+            "",
+            [],
+            "space.model.latent_size: is no number that a compiled step can take, and no two "
+            "trials have the same value; choose --engine=ray",
+        ),
+        (GRID, ")\nget_sweep = lambda: (1", [], "--sweep: get_sweep() gives 1, and no fields"),
+    ],
+)
+def test_bad_input_ends_with_one_line(space, more, flags, says, tmp_path, capsys):
+    file = sweep_file(tmp_path, space, more)
+    arguments = ["sweep", *SMALL, f"--sweep={file}", f"--workdir={tmp_path / 'run'}", *flags]
+    assert launch.main(["launch.py", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {says}")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_metric_nobody_computes_is_refused(tmp_path, capsys):
+    file = sweep_file(tmp_path)
+    file.write_text(file.read_text().replace("'elbo'", "'ebo'"))
+    arguments = ["sweep", *SMALL, f"--sweep={file}", f"--workdir={tmp_path / 'run'}"]
+    assert launch.main(["launch.py", *arguments]) == 2
+    assert "metric: no such choice 'ebo'; did you mean 'elbo'?" in capsys.readouterr().err
+
+
+def test_a_folder_of_another_sweep_is_refused(swept, tmp_path, capsys):
+    file = sweep_file(tmp_path, "{'seed': common.seeds(2)}")
+    arguments = ["sweep", *SMALL, f"--sweep={file}", f"--workdir={swept}"]
+    assert launch.main(["launch.py", *arguments]) == 2
+    assert "belongs to another sweep" in capsys.readouterr().err
+
+
+def begun(*arguments: str, **environment: str) -> subprocess.Popen:
+    command = [sys.executable, "launch.py", "sweep", *SMALL, *arguments]
+    environment = {**os.environ, "XLA_FLAGS": "", **environment}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+
+
+def wait_for(process: subprocess.Popen, happened) -> None:
+    while not happened():
+        assert process.poll() is None, "it ended before"
+        time.sleep(0.02)
+
+
+def test_a_sweep_that_is_asked_to_stop_goes_on(tmp_path):
+    workdir = tmp_path / "run"
+    flags = [f"--sweep={sweep_file(tmp_path)}", f"--workdir={workdir}"]
+    flags += LONG
+    process = begun(*flags)
+    wait_for(process, lambda: any(workdir.glob("trials/*/metrics.jsonl")))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 75
+    assert not (workdir / "sweep.html").exists()
+    assert begun(*flags).wait(300) == 0
+    assert sorted(row["trial"] for row in rows(workdir / "sweep.jsonl")) == [
+        "0000",
+        "0001",
+        "0002",
+        "0003",
+    ]
+
+
+# --- Ray ------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def has_ray() -> bool:
+    try:
+        import ray.tune  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+needs_ray = pytest.mark.skipif(not has_ray(), reason="Ray is not installed")
+
+
+@needs_ray
+def test_a_worker_that_is_killed_changes_nothing(tmp_path):
+    """Eight trials, of widths that no program shares; one worker dies in the middle of one."""
+    workdir = tmp_path / "run"
+    space = "{'encoder.widths': common.grid((8,), (12,), (16,), (20,)), 'seed': common.seeds(2)}"
+    process = begun(
+        f"--sweep={sweep_file(tmp_path, space)}",
+        f"--workdir={workdir}",
+        "--engine=ray",
+        *LONG,
+    )
+    under_way = lambda: [
+        path
+        for path in workdir.glob("trials/*/checkpoints/200")
+        if not (path.parent / "1800").exists()
+    ]
+    wait_for(process, under_way)
+    trial = under_way()[0].parents[1]
+    lock = (trial.parent / f".{trial.name}.lock").read_text()
+    os.kill(int(lock.split()[1]), signal.SIGKILL)
+    assert process.wait(400) == 0
+    found = {row["trial"]: row for row in rows(workdir / "sweep.jsonl")}
+    assert sorted(found) == [f"{number:04}" for number in range(8)]
+    assert {row["state"] for row in found.values()} == {"finished"}
+    assert {row["step"] for row in found.values()} == {2000}
+    # It went on from a checkpoint: TensorBoard's files are named by the step that they begin at.
+    begun_at = [path.name.rpartition(".")[2] for path in trial.glob("events.*")]
+    assert len(begun_at) == 2
+    assert int(max(begun_at, key=int)) >= 200
+
+
+@needs_ray
+def test_what_a_cluster_lacks_is_said(tmp_path, capsys):
+    more = ", resources={'cpu': 1, 'gpu': 64, 'tpu': 0}"
+    flags = [f"--sweep={sweep_file(tmp_path, more=more)}", "--engine=ray"]
+    process = begun(*flags, f"--workdir={tmp_path / 'run'}", RAY_ADDRESS="127.0.0.1:1")
+    assert process.wait(100) == 2
+    process = begun(*flags, f"--workdir={tmp_path / 'run'}")
+    assert process.wait(100) == 2
+    assert not (tmp_path / "run").exists()
