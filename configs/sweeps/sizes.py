@@ -1,7 +1,7 @@
 """How large a VAE of dense layers should be: Optuna looks, ASHA ends what is behind.
 
 pip install -e '.[sweep]'
-python launch.py sweep --config=configs/article_vae.py --sweep=configs/sweeps/vae_size.py --engine=ray
+python launch.py sweep --config=configs/article_vae.py --sweep=configs/sweeps/sizes.py --engine=ray
 """
 
 from configs import common
