@@ -126,8 +126,10 @@ CONFIG, FIELD = re.compile("--?config="), re.compile(r"--?(?:no)?config\.([\w.]+
 MISSING_CONFIG = "--config: is missing; for example --config=configs/vae.py"
 #: Flags that name files and folders.
 PATHS = {"out", "input", "output", "mask", "masks", "before", "after", "plus", "minus"}
-#: What a value should be, by the type of the default.
-TYPES = {int: "a whole number", float: "a number", bool: "true or false"}
+#: Flags that bring processes together.
+PROCESSES = ("distributed", "coordinator", "num_processes", "process_id")
+#: What a value should be, by the type of the flag.
+TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
 class Command(NamedTuple):
@@ -146,6 +148,24 @@ COMMANDS = {
         (
             *CONFIG_FLAGS,
             WORKDIR._replace(help="The run folder. Without it runs/NAME-DATA SET."),
+            Flag(
+                flags.DEFINE_string,
+                "coordinator",
+                "HOST:PORT",
+                "",
+                "Trains with other processes, which are given the same command but for their "
+                "--process_id: where process 0 listens.",
+            ),
+            Flag(flags.DEFINE_integer, "num_processes", "N", None, "How many there are."),
+            Flag(flags.DEFINE_integer, "process_id", "I", None, "Which this is, from 0 on."),
+            Flag(
+                flags.DEFINE_boolean,
+                "distributed",
+                "true",
+                False,
+                "Instead of these three in jobs of Slurm or Open MPI, on pods of TPUs and on "
+                "Kubernetes: JAX finds them by itself.",
+            ),
             CACHE,
         ),
     ),
@@ -542,7 +562,7 @@ def _parse(command: Command, arguments: list[str]) -> dict[str, Any]:
 def _wrong_type(message: str, values: flags.FlagValues) -> str:
     """Says of absl's `flag --name=value: ...` what the value should be."""
     match = re.match(r"flag --([\w.]+)=(.*?): ", message, re.DOTALL)
-    kind = TYPES.get(type(values[match[1]].default)) if match else None
+    kind = TYPES.get(values[match[1]].flag_type()) if match else None
     return f"--{match[1]}: {match[2]!r} is not {kind}" if kind else message
 
 
@@ -625,6 +645,9 @@ def _run(name: str, values: dict[str, Any]) -> None:
         if flag in values and not values[flag]:
             raise UserError(f"--{flag}: is missing; name a folder")
     # JAX starts here: --help and typing errors do not wait for it.
+    if name == "train":
+        processes = importlib.import_module("genjax.training.processes")
+        processes.join(**{name: values[name] for name in PROCESSES})
     commands = importlib.import_module(f"genjax.{COMMANDS[name].module}")
 
     if name in ("train", "sweep") and not resumes:
@@ -635,6 +658,10 @@ def _run(name: str, values: dict[str, Any]) -> None:
             run += f"-{pathlib.Path(values['sweep']).stem}"
             values["sweep"] = _call("sweep", values["sweep"])
         workdir = workdir or f"runs/{run}"
+    if name == "train":
+        with processes.losses_stop():
+            commands.train(values["config"], pathlib.Path(workdir).expanduser())
+        return
     for flag in PATHS & values.keys():
         values[flag] = pathlib.Path(values[flag]).expanduser() if values[flag] else None
     run = () if workdir is None else (pathlib.Path(workdir).expanduser(),)
@@ -651,4 +678,7 @@ def _keep_cache(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    code = main(sys.argv)
+    if "genjax.training.processes" in sys.modules:
+        sys.modules["genjax.training.processes"].leave(code)
+    sys.exit(code)

@@ -1,5 +1,6 @@
 """The commands of launch.py, as functions of plain values and a run folder."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -69,8 +70,9 @@ from genjax.run_folder import (
 from genjax.training import loop
 from genjax.training.checkpoint import Checkpoints
 from genjax.training.health import Watch
+from genjax.training.processes import agreed, anywhere, from_first, is_first
 from genjax.training.stopping import StopRequest
-from genjax.training.writers import MetricsWriter, Progress
+from genjax.training.writers import MetricsWriter, Nowhere, Progress
 from genjax.types import PyTree
 
 CONSOLE = Console(soft_wrap=True, highlight=False)
@@ -94,12 +96,16 @@ def train(
     Where another process trains there, `wait` says whether to wait for it; else it is an error.
     `listen` is told of each row of metrics, with its step. Raises `Stopped` when it is asked to
     stop, with all that was done on the disk.
+
+    Where several processes have joined, all call it: process 0 has the folder and scores.
     """
+    CONSOLE.quiet = not is_first()
     config = absolute(config)
     experiment = factory.build(config)
     experiment.check_batch_size()
-    claim(workdir, config)
-    with StopRequest() as stop, locked(workdir, wait):
+    from_first(lambda: claim(workdir, config))
+    with StopRequest() as stop, contextlib.ExitStack() as stack:
+        from_first(lambda: stack.enter_context(locked(workdir, wait)))
         _train_and_score(experiment, config, workdir, stop, listen)
 
 
@@ -128,8 +134,7 @@ def _train_and_score(
         start = 0 if state is None else int(state.step)
         if start < cadence.total_steps:
             judge = judge_of(experiment, workdir)
-            write_json(workdir / "config.json", config)
-            write_json(workdir / "environment.json", environment())
+            from_first(lambda: _describe(config, workdir))
             where = f"from step {start} " if start else ""
             CONSOLE.print(f"training {where}to step {cadence.total_steps} in {workdir}")
             while True:
@@ -137,20 +142,33 @@ def _train_and_score(
                     _train(experiment, state, checkpoints, judge, workdir, stop, listen)
                     break
                 except loop.NotFiniteError as error:
-                    rollbacks = _failed(experiment, checkpoints.rollbacks, workdir, error)
+                    failed = functools.partial(_failed, experiment, checkpoints.rollbacks, workdir)
+                    rollbacks = from_first(lambda failed=failed, error=error: failed(error))
                     state = newest()
                     checkpoints.rollbacks = rollbacks
-        steps = checkpoints.steps()
-    rows = _rows_of(experiment, workdir, steps)
+    rows = from_first(lambda: _rows_of(experiment, workdir))
     if start == cadence.total_steps and rows:
         CONSOLE.print(f"{workdir} is trained and scored already")
-        _report(workdir, rows, "test")
+        from_first(lambda: _report(workdir, rows, "test"))
     else:
         judge = judge or judge_of(experiment, workdir)
-        evaluators = experiment.evaluators("test", [judge] if judge else [])
-        with checkpoints_of(experiment, workdir) as checkpoints:
-            rows = _evaluate(experiment, checkpoints, workdir, "test", steps, [0], evaluators)
-        _report(workdir, rows, "test")
+        from_first(lambda: _score(experiment, judge, workdir))
+
+
+def _describe(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
+    write_json(workdir / "config.json", config)
+    write_json(workdir / "environment.json", environment())
+
+
+def _score(
+    experiment: Experiment, judge: ClassifierExtractor | None, workdir: pathlib.Path
+) -> None:
+    """Scores the last and the best checkpoint on the test split, and reports."""
+    evaluators = experiment.evaluators("test", [judge] if judge else [])
+    with checkpoints_of(experiment, workdir) as checkpoints:
+        steps = checkpoints.steps()
+        rows = _evaluate(experiment, checkpoints, workdir, "test", steps, [0], evaluators)
+    _report(workdir, rows, "test")
 
 
 def _warn(line: str) -> None:
@@ -196,9 +214,10 @@ def _train(
     cadence = experiment.cadence
     evaluators = experiment.evaluators("validation", [judge] if judge else [])
     start = 0 if state is None else int(state.step)
+    asked = agreed(experiment.devices, lambda: bool(stop.asked))
     with (
-        MetricsWriter(workdir, start or -1) as writer,
-        Progress(cadence.total_steps) as progress,
+        MetricsWriter(workdir, start or -1) if is_first() else Nowhere() as writer,
+        Progress(cadence.total_steps) if is_first() else Nowhere() as progress,
         stop.polled(),
     ):
 
@@ -219,7 +238,7 @@ def _train(
             return watch(step, row)
 
         loop.train(
-            experiment.init_state() if state is None else state,
+            experiment.init_state() if state is None else experiment.devices.replicate(state),
             experiment.run_block(checkpoints.rollbacks),
             experiment.blocks(start),
             cadence=cadence,
@@ -230,8 +249,10 @@ def _train(
             progress=progress,
             watch=watched,
             held=checkpoints.held(start) if start else {},
-            asked=lambda: bool(stop.asked),
+            asked=asked,
         )
+        if anywhere(experiment.devices, bool(stop.asked)):
+            stop.asked = stop.asked or "of another process"
 
 
 def _pictures(experiment: Experiment, params: PyTree) -> dict[str, np.ndarray]:
@@ -453,10 +474,10 @@ def _extractors(
     return [make[name]() for name in names]
 
 
-def _rows_of(
-    experiment: Experiment, workdir: pathlib.Path, steps: Mapping[str, int]
-) -> list[dict[str, Any]]:
-    """The rows of `evals.jsonl` for these checkpoints on the test split; none if one is missing."""
+def _rows_of(experiment: Experiment, workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """Last's and best's rows of `evals.jsonl` on the test split; none if one is missing."""
+    with checkpoints_of(experiment, workdir) as checkpoints:
+        steps = checkpoints.steps()
     wanted = {"split": "test", "seed": 0, "config_hash": config_hash(experiment.config)}
     rows = [
         row
@@ -514,11 +535,11 @@ def judge_of(experiment: Experiment, workdir: pathlib.Path) -> ClassifierExtract
         return None
     name = f"{judge.config['name']}-{config_hash(judge.config)[:8]}"
     folder = workdir.absolute().parent / name
-    if _last_step(judge, folder) != judge.cadence.total_steps:
+    if from_first(lambda: _last_step(judge, folder)) != judge.cadence.total_steps:
         with errors_within("evaluation.classifier"):
             CONSOLE.print("first comes the classifier that will judge samples, once for all runs")
             train(judge.config, folder, wait=True)
-    params = _last_params(judge, folder)
+    params = _last_params(judge, folder) if is_first() else {}
     return ClassifierExtractor(judge.model, params, len(judge.class_names))
 
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from genjax import rng, schedule
@@ -173,13 +172,13 @@ class Experiment:
 
     @functools.cached_property
     def state_shape(self) -> TrainState:
-        """The shapes of a state and its place on all devices; nothing is computed.
+        """The shapes of a state and its place on this process's devices; nothing is computed.
 
         Raises:
           UserError: a network does not fit the data set's images.
         """
         shapes = self._init.eval_shape(jax.random.key(0), self.example_batch())
-        place = self.devices.replicate(np.zeros(())).sharding
+        place = self.devices.whole
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes
         )
@@ -200,7 +199,7 @@ class Experiment:
 
     @functools.cached_property
     def devices(self) -> Devices:
-        """All devices of this process."""
+        """All devices of all processes."""
         kind = self.config["training"]["parallel"]
         choose("training.parallel", kind, dict.fromkeys(("pmap", "jit")))
         return Devices(kind)
@@ -217,7 +216,8 @@ class Experiment:
         """What brings the training split to the step, by the batch plan."""
         train = self.sources["train"]
         plan = Plan(self.config["seed"], len(train), self.images_per_step)
-        return choose("data.reader", self.config["data"]["reader"], READERS)(train, plan)
+        rows = self.devices.own_rows(self.images_per_step)
+        return choose("data.reader", self.config["data"]["reader"], READERS)(train, plan, rows)
 
     @property
     def augment(self) -> Callable[[Batch, PRNGKey], Batch]:

@@ -78,8 +78,9 @@ def steps_of(checkpoints: Checkpoints, workdir: pathlib.Path) -> dict[str, int]:
 
 
 def inference_params(experiment: Experiment, state: TrainState) -> PyTree:
-    """What the model's abilities take as `params`, on one device."""
-    return jax.device_put(experiment.model.inference_params(state), jax.local_devices()[0])
+    """What the model's abilities take as `params`, on one device of this process."""
+    here = jax.tree.map(lambda leaf: leaf.addressable_data(0), state)
+    return jax.device_put(experiment.model.inference_params(here), jax.local_devices()[0])
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=compiler_options("cpu"))

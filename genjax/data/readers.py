@@ -23,10 +23,16 @@ class Resident:
     """Keeps the whole set on the device as uint8; a block carries the numbers of its rows only.
 
     For sets of the size of MNIST or CIFAR.
+
+    Attributes:
+      source: the set.
+      plan: of whole steps.
+      rows: those of each step that this process takes.
     """
 
     source: Source
     plan: Plan
+    rows: slice = dataclasses.field(default_factory=lambda: slice(None))
 
     @functools.cached_property
     def store(self) -> dict[str, np.ndarray]:
@@ -39,11 +45,11 @@ class Resident:
         """`num_blocks` blocks of steps, `start_step` first.
 
         Yields:
-          `{"index": int32 [steps_per_block, rows_per_step]}`.
+          `{"index": int32 [steps_per_block, rows]}`.
         """
         for block in range(num_blocks):
             step = start_step + block * steps_per_block
-            yield {"index": self.plan.indices(step, steps_per_block)}
+            yield {"index": self.plan.indices(step, steps_per_block)[:, self.rows]}
 
     @staticmethod
     def fetch(store: Batch, block_row: Batch) -> Batch:
@@ -62,10 +68,17 @@ class Stream:
 
     For sets that do not fit on the device. Each of `num_threads` threads reads a whole step; one
     block of steps, or one step for each thread, is read ahead.
+
+    Attributes:
+      source: the set.
+      plan: of whole steps.
+      rows: those of each step that this process takes; no others are read.
+      num_threads: that read.
     """
 
     source: Source
     plan: Plan
+    rows: slice = dataclasses.field(default_factory=lambda: slice(None))
     num_threads: int = 8
 
     @property
@@ -79,12 +92,12 @@ class Stream:
         """`num_blocks` blocks of steps, `start_step` first; no earlier example is read.
 
         Yields:
-          `image` uint8 [steps_per_block, rows_per_step, H, W, C], with labels `label` int32
-          [steps_per_block, rows_per_step], and `index` of that shape.
+          `image` uint8 [steps_per_block, rows, H, W, C], with labels `label` int32
+          [steps_per_block, rows], and `index` of that shape.
         """
 
         def batch(step: int) -> dict[str, np.ndarray]:
-            (index,) = self.plan.indices(step)
+            index = self.plan.indices(step)[0, self.rows]
             return {**read(self.source, index, num_threads=1), "index": index}
 
         import grain  # takes a tenth of a second, and the resident reader needs none

@@ -22,6 +22,7 @@ from orbax.checkpoint.checkpoint_managers import (
 
 from genjax.errors import UserError
 from genjax.models.base import TrainState
+from genjax.training.processes import from_first, is_first
 from genjax.types import PyTree
 
 
@@ -30,6 +31,9 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     Saving is asynchronous and atomic: a killed run leaves whole checkpoints only. Leaving the
     context waits for what is still being written.
+
+    Where several processes train, all of them call `save`, `finish`, `restore_newest` and `held`,
+    and process 0 does it; the rest is for process 0.
 
     Args:
       workdir: the run folder; nothing is made in it before the first save.
@@ -79,14 +83,19 @@ class Checkpoints(contextlib.AbstractContextManager):
             n=1,
             keep_checkpoints_without_metrics=False,
         )
+        # Process 0 alone: it has the whole state, as all have.
+        alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
+        if not self._read_only:
+            self._folder.mkdir(parents=True, exist_ok=True)
         return ocp.CheckpointManager(
             self._folder,
-            item_handlers=ocp.StandardCheckpointHandler(),
+            item_handlers=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
             options=ocp.CheckpointManagerOptions(
+                multiprocessing_options=alone,
                 best_fn=value,
                 best_mode=best_mode,
                 preservation_policy=AnyPreservationPolicy([LatestN(self._max_to_keep), best]),
-                create=not self._read_only,
+                create=False,
                 cleanup_tmp_directories=not self._read_only,
                 read_only=self._read_only,
             ),
@@ -114,10 +123,13 @@ class Checkpoints(contextlib.AbstractContextManager):
         Raises:
           UserError: the disk is full.
         """
+        if not is_first():
+            return
         ranking = {k: v for k, v in metrics.items() if k == self._best_metric}
         # Every device has the whole state. Given all of them, Orbax would let each write a slice
-        # of each leaf, and compile a program for every slice.
-        copy = jax.tree.map(lambda leaf: leaf.addressable_data(0), state)
+        # of each leaf, and compile a program for every slice; given one's, it refuses where there
+        # are several processes. A copy: the next step takes the state's memory.
+        copy = jax.tree.map(lambda leaf: np.array(leaf.addressable_data(0)), state)
         notes = {
             "checksum": _checksum(copy),
             "held": {name: values.tolist() for name, values in (held or {}).items()},
@@ -130,6 +142,19 @@ class Checkpoints(contextlib.AbstractContextManager):
                 metrics=ranking or None,
                 custom_metadata=notes,
             )
+
+    def finish(self) -> None:
+        """Waits for what is still being written.
+
+        Raises:
+          UserError: the disk is full.
+        """
+
+        def wait() -> None:
+            with self._full_disk():
+                self._manager.wait_until_finished()
+
+        from_first(wait)
 
     @contextlib.contextmanager
     def _full_disk(self) -> Iterator[None]:
@@ -147,7 +172,7 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     def held(self, step: int) -> dict[str, np.ndarray]:
         """The metrics that were still to be written at `step`, by name: [steps, ...]."""
-        held = self._notes(step).get("held", {})
+        held = from_first(lambda: self._notes(step).get("held", {}))
         return {name: np.array(values) for name, values in held.items()}
 
     def _notes(self, step: int) -> dict[str, Any]:
@@ -163,14 +188,20 @@ class Checkpoints(contextlib.AbstractContextManager):
         Raises:
           UserError: a checkpoint is of another model.
         """
+        state, self.rollbacks = from_first(lambda: self._newest(like, warn))
+        return state
+
+    def _newest(
+        self, like: TrainState, warn: Callable[[str], None]
+    ) -> tuple[TrainState | None, int]:
+        """(the newest state that is whole, or None, how often training had gone back)."""
         while True:
             try:
                 steps = self.all_steps()
                 if not steps:
-                    return None
+                    return None, self.rollbacks
                 state = self.restore(steps[-1], like)
-                self.rollbacks = self._notes(steps[-1]).get("rollbacks", 0)
-                return state
+                return state, self._notes(steps[-1]).get("rollbacks", 0)
             except DamagedError as error:
                 warn(f"{error}; it is kept in {self._set_aside(error.path)}")
 
@@ -244,11 +275,10 @@ def _first_line(error: Exception) -> str:
 
 
 def _checksum(state: TrainState) -> int:
-    """CRC-32 of all values, as the first device has them."""
+    """CRC-32 of all values."""
     total = 0
     for leaf in jax.tree.leaves(state):
-        values = np.asarray(leaf.addressable_data(0))
-        total = zlib.crc32(np.ascontiguousarray(values).view(np.uint8).ravel(), total)
+        total = zlib.crc32(np.ascontiguousarray(leaf).view(np.uint8).ravel(), total)
     return total
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from genjax.errors import UserError
 from genjax.models.base import Metrics, TrainState
 from genjax.training.checkpoint import Checkpoints
+from genjax.training.processes import from_first
 from genjax.training.writers import MetricsWriter, Progress
 from genjax.types import Batch
 
@@ -50,6 +51,8 @@ def train(
 ) -> TrainState:
     """Trains from `state.step` to `cadence.total_steps`, or until it is asked to stop.
 
+    Where several processes train, all call it, and process 0 evaluates.
+
     Metrics stay on the device until they are logged, so that the host runs ahead of it.
 
     Args:
@@ -64,8 +67,8 @@ def train(
       progress: shows them.
       watch: what there is to say of a row that is written.
       held: metrics of steps since the last row, as the checkpoint of `state` has them.
-      asked: whether to stop after the block that is under way. Then the state is saved, with the
-        metrics that are waiting for their row.
+      asked: whether to stop after the block that is under way, which all have to hear at the same
+        block. Then the state is saved, with the metrics that are waiting for their row.
 
     Raises:
       NotFiniteError: a metric is no longer finite.
@@ -95,7 +98,7 @@ def train(
         # Evaluation comes before saving, since its numbers rank the checkpoint; saving comes
         # before the next step, which gives the state's memory away.
         if cadence.is_due(step, cadence.checkpoint_every):
-            scores = evaluate(state)
+            scores = from_first(lambda state=state: evaluate(state))
             for name, value in scores.items():
                 if math.isnan(value):
                     raise NotFiniteError(step, f"validation {name}", value)
@@ -110,6 +113,7 @@ def train(
                 columns = read(waiting, step) if waiting else {}
                 writer.flush()
                 checkpoints.save(state, {}, held=columns)
+            checkpoints.finish()
             break
     return state
 

@@ -1,6 +1,7 @@
-"""The one place that compiles a training step, for one device or many."""
+"""The one place that compiles a training step, for one device or many, of all processes."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -52,36 +53,66 @@ class Devices:
 
     Attributes:
       kind: `pmap`, or `jit` for jit of shard_map over a mesh; both give the same numbers.
-      devices: all of this process's, unless given.
+      devices: all of all processes, unless given; each process's are neighbours.
     """
 
     kind: str
     devices: tuple[jax.Device, ...] = dataclasses.field(
-        default_factory=lambda: tuple(jax.local_devices())
+        default_factory=lambda: tuple(
+            sorted(jax.devices(), key=lambda device: device.process_index)
+        )
     )
 
     def __len__(self) -> int:
         return len(self.devices)
 
+    @property
+    def whole(self) -> NamedSharding:
+        """The place of what each device of this process has the whole of."""
+        return NamedSharding(self._mesh.local_mesh, PartitionSpec())
+
     def replicate(self, tree: PyTree) -> PyTree:
-        """The tree on every device."""
-        return jax.device_put(tree, self._sharding(PartitionSpec()))
+        """The tree, which every process has, on every device."""
+        everywhere = self._sharding(PartitionSpec())
+
+        def join(here: jax.Array) -> jax.Array:
+            copies = [shard.data for shard in here.addressable_shards]
+            return jax.make_array_from_single_device_arrays(here.shape, everywhere, copies)
+
+        return jax.tree.map(join, jax.device_put(tree, self.whole))
+
+    def own_rows(self, num: int) -> slice:
+        """Those of the `num` rows of a step that this process's devices take."""
+        here = [number for number, device in enumerate(self.devices) if _is_here(device)]
+        return slice(here[0] * num // len(self), (here[-1] + 1) * num // len(self))
 
     def shard(self, block: Batch) -> Batch:
-        """A block of steps, leaves [steps, rows, ...], with each device's rows on that device.
+        """A block of steps with each device's rows on that device.
+
+        Args:
+          block: leaves [steps, own rows, ...], of the rows of `own_rows`.
 
         Returns:
           Leaves [device, steps, rows / devices, ...]; a device's rows are contiguous.
         """
+        place, num_here = self._sharding(PartitionSpec(AXIS)), sum(map(_is_here, self.devices))
 
-        def split(rows: np.ndarray) -> np.ndarray:
+        def split(rows: np.ndarray) -> jax.Array:
             steps, num = rows.shape[:2]
-            return rows.reshape(steps, len(self), num // len(self), *rows.shape[2:]).swapaxes(0, 1)
+            parts = rows.reshape(steps, num_here, num // num_here, *rows.shape[2:]).swapaxes(0, 1)
+            shape = (len(self), *parts.shape[1:])
+            return jax.make_array_from_process_local_data(place, parts, shape)
 
-        return jax.device_put(
-            {name: split(rows) for name, rows in block.items()},
-            self._sharding(PartitionSpec(AXIS)),
-        )
+        return {name: split(rows) for name, rows in block.items()}
+
+    def any(self, flag: bool) -> jax.Array:
+        """Whether `flag` is true on any process, when that is known; all have to ask."""
+        return self._any(self.shard({"flag": np.full((1, sum(map(_is_here, self.devices))), flag)}))
+
+    @functools.cached_property
+    def _any(self) -> Callable[[Batch], jax.Array]:
+        everywhere = self._sharding(PartitionSpec())
+        return jax.jit(lambda block: block["flag"].any(), out_shardings=everywhere)
 
     def check_batch_size(self, batch_size: int) -> None:
         """Raises a UserError if the devices do not divide `batch_size`."""
@@ -137,3 +168,7 @@ class Devices:
 
     def _sharding(self, spec: PartitionSpec) -> NamedSharding:
         return NamedSharding(self._mesh, spec)
+
+
+def _is_here(device: jax.Device) -> bool:
+    return device.process_index == jax.process_index()

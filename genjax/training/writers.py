@@ -1,5 +1,6 @@
 """Where a run's numbers go: `metrics.jsonl`, TensorBoard events and one live line."""
 
+import contextlib
 import functools
 import json
 import math
@@ -196,6 +197,16 @@ class Progress:
         line.append("━" * filled, "green").append("━" * (10 - filled), "bright_black")
         line.append("".join(f"  {metric}" for metric in shown), "bold")
         return line.append("".join(f"  {end}" for end in ends[2:] if end), "cyan")
+
+
+class Nowhere(contextlib.AbstractContextManager):
+    """Stands in for a `MetricsWriter` or a `Progress` in a process that writes nothing."""
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
 
 
 def _drop_rows_after(path: Path, step: int) -> None:

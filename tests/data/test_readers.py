@@ -84,6 +84,15 @@ def test_a_stream_reads_nothing_before_its_first_step_and_nothing_after_its_last
     assert source.asked == set(wanted.ravel().tolist())
 
 
+@pytest.mark.parametrize("make", READERS.values())
+def test_a_process_reads_its_own_rows_of_each_step(make):
+    source, plan = Recording(), Plan(0, 1000, 10)
+    (block,) = make(source, plan, slice(2, 5)).blocks(20, 1, 3)
+    wanted = plan.indices(20, 3)[:, 2:5]
+    np.testing.assert_array_equal(block["index"], wanted)
+    assert source.asked <= set(wanted.ravel().tolist())
+
+
 def test_a_broken_example_stops_a_stream_with_its_own_error():
     with pytest.raises(UserError, match="example 13 is broken"):
         list(Stream(Recording(broken=13), Plan(0, 1000, 10)).blocks(0, 10, 10))

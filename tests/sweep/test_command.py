@@ -135,7 +135,8 @@ def test_a_folder_of_another_sweep_is_refused(swept, tmp_path, capsys):
 
 def begun(*arguments: str, **environment: str) -> subprocess.Popen:
     command = [sys.executable, "launch.py", "sweep", *SMALL, *arguments]
-    environment = {**os.environ, "XLA_FLAGS": "", **environment}
+    # Ray lets its workers wait for everything else, and other tests run beside this one.
+    environment = {**os.environ, "XLA_FLAGS": "", "RAY_worker_niceness": "0", **environment}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
 

@@ -65,6 +65,9 @@ class Run:
         self.saved.append((int(now.step), scores))
         self.held = held
 
+    def finish(self):
+        assert self.events[-1][0] == "save"
+
     def write(self, step, metrics):
         self.events.append(("write", step))
         self.written.append((step, metrics))

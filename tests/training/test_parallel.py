@@ -206,6 +206,10 @@ def test_each_device_has_its_own_rows_of_each_step():
         np.testing.assert_array_equal(shard.data[0], rows[:, 2 * number : 2 * number + 2])
 
 
+def test_one_process_takes_all_rows_of_a_step():
+    assert Devices("pmap", ALL[:4]).own_rows(8) == slice(0, 8)
+
+
 def test_a_replicated_tree_is_whole_on_every_device():
     placed = Devices("jit", ALL).replicate({"a": np.arange(3.0)})["a"]
     assert [shard.device for shard in placed.addressable_shards] == list(ALL)
