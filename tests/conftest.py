@@ -1,5 +1,6 @@
 """Runs before any test module: devices to emulate, and types that are checked for real."""
 
+import fcntl
 import gc
 import os
 import pathlib
@@ -44,6 +45,19 @@ def forget_programs():
     gc.collect()
 
 
+def made_once(tmp_path_factory, name: str, make) -> pathlib.Path:
+    """A folder of this worker's own, with what `make` put into it, by one worker for all."""
+    own = tmp_path_factory.mktemp(name)
+    shared = tmp_path_factory.getbasetemp().parent / name if IS_WORKER else own.with_suffix(".made")
+    with open(shared.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.exists():
+            unfinished = tmp_path_factory.mktemp(f"{name}-unfinished")
+            make(unfinished)
+            unfinished.rename(shared)
+    return pathlib.Path(shutil.copytree(shared, own, dirs_exist_ok=True))
+
+
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory) -> pathlib.Path:
     """A folder with the finished runs `vae` and `gan` of small_config.py, and their judge."""
@@ -53,11 +67,13 @@ def runs(tmp_path_factory) -> pathlib.Path:
 
     # Every run compiles the same few programs; processes that tests start share them too.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    folder = tmp_path_factory.mktemp("runs")
-    for model in ("vae", "gan"):
-        flags = [f"--config=tests/small_config.py:{model}", f"--workdir={folder / model}"]
-        assert launch.main(["launch.py", "train", *flags]) == 0
-    return folder
+
+    def train(folder: pathlib.Path) -> None:
+        for model in ("vae", "gan"):
+            flags = [f"--config=tests/small_config.py:{model}", f"--workdir={folder / model}"]
+            assert launch.main(["launch.py", "train", *flags]) == 0
+
+    return made_once(tmp_path_factory, "runs", train)
 
 
 #: Runs on pictures: their config, and what makes it tiny.
@@ -77,9 +93,11 @@ def picture_runs(runs, tmp_path_factory) -> dict[str, pathlib.Path]:
     """The runs `vae` and `gan`, and those of `PICTURE_RUNS`, by name."""
     import launch
 
-    folder = tmp_path_factory.mktemp("picture_runs")
-    for name, flags in PICTURE_RUNS.items():
-        steps = "--config.training.duration=2 --config.training.checkpoint_every=2"
-        train = f"train --config=configs/{flags} {steps} --workdir={folder / name}"
-        assert launch.main(["launch.py", *train.split()]) == 0
+    def train(folder: pathlib.Path) -> None:
+        for name, flags in PICTURE_RUNS.items():
+            steps = "--config.training.duration=2 --config.training.checkpoint_every=2"
+            flags = f"train --config=configs/{flags} {steps} --workdir={folder / name}"
+            assert launch.main(["launch.py", *flags.split()]) == 0
+
+    folder = made_once(tmp_path_factory, "picture_runs", train)
     return {name: folder / name for name in PICTURE_RUNS} | {n: runs / n for n in ("vae", "gan")}

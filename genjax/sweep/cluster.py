@@ -8,6 +8,8 @@ import math
 import os
 import pathlib
 import queue
+import re
+import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +27,9 @@ from genjax.sweep.space import Sweep, Trial, trial
 MAX_FAILURES = 3
 #: Of the trials that reach a rung, ASHA lets one in so many go on.
 REDUCTION = 3
+#: HOST:PORT of a cluster, or of Ray's client there; and how long it may take to answer.
+PLACE = re.compile(r"(?:ray://)?(.+):(\d+)")
+SECONDS = 10
 
 
 def connect(sweep: Sweep) -> None:
@@ -40,6 +45,11 @@ def connect(sweep: Sweep) -> None:
     except ImportError as error:
         raise UserError("--engine: 'ray' is not installed; pip install -e '.[sweep]'") from error
     address = os.environ.get("RAY_ADDRESS")
+    if address and (place := PLACE.fullmatch(address)):
+        try:  # Ray would try for minutes
+            socket.create_connection((place[1].strip("[]"), int(place[2])), SECONDS).close()
+        except OSError as error:
+            raise UserError(f"RAY_ADDRESS: nothing answers at {address}: {error}") from error
     local = {} if address else {"include_dashboard": False}
     # JAX warns of every fork; what Ray forks becomes another program at once.
     warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
@@ -48,7 +58,7 @@ def connect(sweep: Sweep) -> None:
     except (ConnectionError, ValueError, RuntimeError) as error:
         if not address:
             raise
-        raise UserError(f"RAY_ADDRESS: no Ray cluster answers at {address}") from error
+        raise UserError(f"RAY_ADDRESS: no Ray cluster at {address}") from error
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for name, amount in sweep.resources.items():
         most = max(node.get(name.upper(), 0) for node in nodes)
@@ -122,6 +132,7 @@ def train(
             num_samples=num,
             search_alg=search,
             scheduler=_scheduler(sweep, experiment),
+            reuse_actors=True,  # the next trial finds JAX started
         ),
         run_config=tune.RunConfig(
             storage_path=str(workdir.absolute() / "ray"),

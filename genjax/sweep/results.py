@@ -107,8 +107,8 @@ def importances(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, flo
 
 def _classes(values: Sequence[Any], most: int = 6) -> np.ndarray:
     """Equal values as one number; more than `most` different numbers as quarters by rank."""
-    different = sorted(set(values), key=lambda v: (str(type(v)), v))
+    numbers = all(isinstance(value, int | float) for value in values)
+    values = list(values if numbers else map(repr, values))
+    different = sorted(set(values))
     index = np.array([different.index(value) for value in values])
-    if len(different) <= most or isinstance(different[0], str):
-        return index
-    return index * 4 // len(different)
+    return index * 4 // len(different) if numbers and len(different) > most else index

@@ -41,5 +41,10 @@ def test_of_drawn_numbers_quarters_are_compared():
     assert importances(rows, "elbo")["a"] == 1.0
 
 
+def test_lists_are_values_too():
+    rows = [row(0, a=[8]), row(0, a=[8]), row(1, a=[16, 8]), row(1, a=[16, 8])]
+    assert importances(rows, "elbo")["a"] == 1.0
+
+
 def test_with_a_value_for_each_trial_nothing_can_be_said():
     assert math.isnan(importances([row(1, a="x"), row(2, a="y")], "elbo")["a"])
