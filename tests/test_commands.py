@@ -344,7 +344,7 @@ def test_interpolation_begins_and_ends_at_the_images_of_two_latents(runs, tmp_pa
     run("interpolate", f"--workdir={runs / 'vae'}", "--num=2", "--steps=5", f"--out={out}")
     loaded = commands.load(runs / "vae")
     experiment, params = loaded.experiment, loaded.params
-    latents = sample_latents(experiment.model, rng.key(0, "interpolate"), jnp.arange(4))
+    latents = sample_latents(experiment.model, params, rng.key(0, "interpolate"), jnp.arange(4))
     images = np.asarray(experiment.model.generate(params, latents))[..., 0]
     for row in range(2):
         for column, latent in ((0, row), (4, 2 + row)):

@@ -21,16 +21,31 @@ Evaluate = Callable[[TrainState], dict[str, float]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cadence:
-    """When things happen, in steps; all are multiples of `steps_per_call`."""
+    """When things happen, in steps; all but `patience` are multiples of `steps_per_call`.
+
+    Attributes:
+      total_steps: the whole run, at most.
+      steps_per_call: steps of one block.
+      log_every: from one row of metrics to the next.
+      checkpoint_every: from one evaluation and checkpoint to the next.
+      patience: a run is over when so many steps have brought no better checkpoint; 0: never.
+    """
 
     total_steps: int
     steps_per_call: int
     log_every: int
     checkpoint_every: int
+    patience: int = 0
 
     def is_due(self, step: int, every: int) -> bool:
         """Whether `step` ends a period of `every` steps, or the run."""
         return step % every == 0 or step == self.total_steps
+
+    def is_over(self, steps: Mapping[str, int]) -> bool:
+        """Whether a run is, with checkpoints whose `last` and `best` are at these steps."""
+        last = steps.get("last", 0)
+        waited = last - steps.get("best", last)
+        return last >= self.total_steps or 0 < self.patience <= waited
 
 
 def train(
@@ -48,7 +63,7 @@ def train(
     held: Metrics,
     asked: Callable[[], bool],
 ) -> TrainState:
-    """Trains from `state.step` to `cadence.total_steps`, or until it is asked to stop.
+    """Trains from `state.step` until `cadence` says it is over, or until it is asked to stop.
 
     Metrics stay on the device until they are logged, so that the host runs ahead of it.
 
@@ -108,6 +123,10 @@ def train(
             writer.flush()
             checkpoints.save(state, scores)
             since, since_step = time.monotonic(), step
+            if step < cadence.total_steps and cadence.is_over(checkpoints.steps()):
+                best = checkpoints.steps()["best"]
+                progress.say(f"step {step}: nothing was better since step {best}")
+                break
 
         if asked():
             if not cadence.is_due(step, cadence.checkpoint_every):

@@ -56,8 +56,8 @@ def test_images_simulated_from_the_prior_have_the_evidences_mean_and_covariance(
     # product of two deviations by at most sqrt(2) times the product of theirs / sqrt(n).
     num = 20000
     positions = jnp.arange(num)
-    latents = sample_latents(FACTOR_ANALYSIS, KEY, positions)
     params, key = factor_analysis.known_params(), jax.random.key(1)
+    latents = sample_latents(FACTOR_ANALYSIS, params, KEY, positions)
     images = FACTOR_ANALYSIS.simulate(params, latents, key, positions).reshape(num, 4)
     W = factor_analysis.W
     covariance = W.T @ W + factor_analysis.VARIANCE * np.eye(4)

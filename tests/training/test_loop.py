@@ -60,6 +60,12 @@ class Run:
         self.events.append(("evaluate", int(now.step)))
         return self.scores
 
+    def steps(self):
+        """As if only improvements were ranked: the best is the first with the highest score."""
+        ranked = [(step, scores["score"]) for step, scores in self.saved if "score" in scores]
+        best = max(ranked, key=lambda pair: pair[1], default=None)
+        return {"last": self.saved[-1][0], **({"best": best[0]} if best else {})}
+
     def save(self, now, scores, held=None):
         self.events.append(("save", int(now.step)))
         self.saved.append((int(now.step), scores))
