@@ -102,6 +102,16 @@ def vae_model(**overrides) -> ConfigDict:
     return ConfigDict(section | overrides)
 
 
+def hvae_model(**overrides) -> ConfigDict:
+    """The same with 40 latents in each of two levels."""
+    return vae_model(**{"name": "hvae", "latent_size": 40, **overrides})
+
+
+def two_levels(*widths: int) -> ConfigDict:
+    """A section for a network of two levels of latents: dense layers with gates."""
+    return ConfigDict({"name": "mlp", "widths": widths, "activation": "gated"})
+
+
 def prior(name: str = "standard_normal") -> ConfigDict:
     """`standard_normal`, `mixture` or `vamp`, of 500 components where it has any."""
     return ConfigDict({"name": name, "num_components": 500})

@@ -44,7 +44,7 @@ from genjax.fields import Section, check_numbers, construct, errors_within
 from genjax.imaging import degradations
 from genjax.imaging.views import VIEWS, Pairing
 from genjax.losses.adversarial import ADVERSARIAL_LOSSES
-from genjax.losses.likelihoods import LIKELIHOODS
+from genjax.losses.likelihoods import LIKELIHOODS, Likelihood
 from genjax.losses.penalties import PENALTIES
 from genjax.losses.priors import PRIORS
 from genjax.models.base import (
@@ -60,10 +60,12 @@ from genjax.models.base import (
 )
 from genjax.models.classifier import Classifier
 from genjax.models.gan import GAN
+from genjax.models.hvae import HVAE
 from genjax.models.translation import CycleGAN, Pix2Pix, Regression
 from genjax.models.vae import OBJECTIVES, VAE
 from genjax.nn import heads
 from genjax.nn.dcgan import DCGANDecoder, DCGANEncoder
+from genjax.nn.hierarchy import TwoLevelDecoder, TwoLevelEncoder
 from genjax.nn.mlp import ACTIVATIONS, MLPDecoder, MLPEncoder
 from genjax.nn.resnet import ResNetDecoder, ResNetEncoder
 from genjax.nn.unet import PatchDiscriminator, UNet
@@ -86,6 +88,8 @@ NETWORKS = {
     "dcgan": (DCGANEncoder, DCGANDecoder),
     "resnet": (ResNetEncoder, ResNetDecoder),
 }
+#: The same for two levels of latents.
+HIERARCHIES = {"mlp": (TwoLevelEncoder, TwoLevelDecoder)}
 #: From images to images, and from images to a logit for each patch.
 TRANSLATORS = {"unet": UNet}
 PATCHES = {"patch": PatchDiscriminator}
@@ -500,35 +504,73 @@ class Experiment:
 
 
 def _vae(experiment: Experiment) -> VAE:
-    config = experiment.config
-    fields, likelihood, prior = config["model"], config["likelihood"], config["prior"]
-    likelihood = construct(
-        choose("likelihood.name", likelihood["name"], LIKELIHOODS), likelihood, optional=True
-    )
-    height, width, channels = experiment.sources["train"].image_shape
-    outputs = (height, width, channels * likelihood.outputs_per_channel)
+    fields, likelihood = experiment.config["model"], _likelihood(experiment)
     num_classes = experiment.num_classes("encoder", "decoder")
+    if experiment.config["prior"]["name"] == "vamp" and num_classes:
+        raise UserError("prior.name: 'vamp' has no labels for its pseudo-inputs; choose 'mixture'")
+    encoder = experiment.network("encoder", 0)
+    return _autoencoder(
+        VAE,
+        experiment,
+        encoder=heads.Posterior(encoder, fields["latent_size"], _log_var_range(fields)),
+        decoder=experiment.network("decoder", 1, shape=_outputs(experiment, likelihood)),
+        likelihood=likelihood,
+        latent_size=fields["latent_size"],
+        num_classes=num_classes,
+    )
+
+
+def _hvae(experiment: Experiment) -> HVAE:
+    config, likelihood = experiment.config, _likelihood(experiment)
+    size = config["model"]["latent_size"]
+    make = functools.partial(
+        construct,
+        latent_size=size,
+        log_var_range=_log_var_range(config["model"]),
+        dtype=choose("training.dtype", config["training"]["dtype"], DTYPES),
+        shape=_outputs(experiment, likelihood),
+    )
+    parts = {}
+    for index, part in enumerate(HVAE.networks):
+        choose(f"{part}.activation", config[part]["activation"], ACTIVATIONS)
+        network = choose(f"{part}.name", config[part]["name"], HIERARCHIES)[index]
+        parts[part] = make(network, config[part])
+    return _autoencoder(
+        HVAE, experiment, **parts, likelihood=likelihood, latent_size=2 * size, num_classes=0
+    )
+
+
+def _autoencoder(model: type[VAE], experiment: Experiment, **parts: Any) -> VAE:
+    """What a VAE of any number of levels has besides its networks."""
+    config = experiment.config
+    fields, prior = config["model"], config["prior"]
     choose("model.objective", fields["objective"], dict.fromkeys(OBJECTIVES))
     if fields["objective"] == "iwae" and fields["free_bits"]:
         raise UserError("model.free_bits: belong to the objective 'elbo'; choose 0 for 'iwae'")
-    if prior["name"] == "vamp" and num_classes:
-        raise UserError("prior.name: 'vamp' has no labels for its pseudo-inputs; choose 'mixture'")
-    encoder = experiment.network("encoder", 0)
-    log_vars = _log_var_range(fields)
     return construct(
-        VAE,
-        fields.without("kl_weight", "kl_warmup", "log_var_range"),
-        encoder=heads.Posterior(encoder, fields["latent_size"], log_vars),
-        decoder=experiment.network("decoder", 1, shape=outputs),
+        model,
+        fields.without("latent_size", "log_var_range", "kl_weight", "kl_warmup"),
         prior=construct(choose("prior.name", prior["name"], PRIORS), prior),
-        likelihood=likelihood,
         optimizer=experiment.optimizer(config["optimizer"]),
-        num_classes=num_classes,
         kl_weight=schedule.with_warmup(
             schedule.constant(fields["kl_weight"], 0),
             experiment.steps("model.kl_warmup", experiment.steps("training.duration")),
         ),
+        **parts,
     )
+
+
+def _likelihood(experiment: Experiment) -> Likelihood:
+    section = experiment.config["likelihood"]
+    return construct(
+        choose("likelihood.name", section["name"], LIKELIHOODS), section, optional=True
+    )
+
+
+def _outputs(experiment: Experiment, likelihood: Likelihood) -> tuple[int, int, int]:
+    """The shape of what a decoder has to give for each image."""
+    height, width, channels = experiment.sources["train"].image_shape
+    return (height, width, channels * likelihood.outputs_per_channel)
 
 
 def _log_var_range(fields: Section) -> tuple[float, ...]:
@@ -667,6 +709,7 @@ def _translator(build: Callable[[Experiment], Model], model: type, pairs: str) -
 
 MODELS = {
     "vae": Entry(_vae, frozenset({*VAE.networks, "prior", "likelihood"})),
+    "hvae": Entry(_hvae, frozenset({*HVAE.networks, "prior", "likelihood"})),
     "gan": Entry(_gan, frozenset(GAN.networks)),
     "classifier": Entry(_classifier, frozenset(Classifier.networks)),
     "regression": _translator(_regression, Regression, "paired"),

@@ -73,6 +73,11 @@ class VAE:
     kl_weight: Schedule
     free_bits: float
 
+    @property
+    def prior_size(self) -> int:
+        """Number of latents that the prior is of."""
+        return self.latent_size
+
     def init(self, key: PRNGKey, batch: Batch) -> TrainState:
         """The state before the first step; `batch` gives shapes only."""
         images, labels = batch["image"][:1], self._labels(batch, slice(1))
@@ -83,7 +88,7 @@ class VAE:
         decoder, decoder_stats = init_network(
             self.decoder, rng.stream(key, "decoder"), latents, labels
         )
-        prior = self.prior.init(rng.stream(key, "prior"), images.shape[1:], self.latent_size)
+        prior = self.prior.init(rng.stream(key, "prior"), images.shape[1:], self.prior_size)
         params = {"encoder": encoder, "decoder": decoder, "likelihood": self.likelihood.init()}
         if prior:  # one that learns nothing is no part of a checkpoint
             params["prior"] = prior
@@ -150,15 +155,11 @@ class VAE:
         """The variables of encoder and decoder, the prior's components, the likelihood's own."""
         return self._variables(state.params, state.stats)
 
-    def encode(
-        self, params: PyTree, images: Images, labels: Labels | None = None
-    ) -> tuple[Latents, Latents]:
-        """(mean, log variance) of q(z | x)."""
+    def encode(self, params: PyTree, images: Images, labels: Labels | None = None) -> PyTree:
+        """(mean, log variance) of q(z | x), or what a model of more levels makes of the images."""
         return self.encoder.apply(params["encoder"], images, labels, train=False)
 
-    def draw_latents(
-        self, params: PyTree, encoded: tuple[Latents, Latents], noise: Latents
-    ) -> Drawn:
+    def draw_latents(self, params: PyTree, encoded: PyTree, noise: Latents) -> Drawn:
         """z ~ q(z | x) of each row of what `encode` gave, made of standard normal `noise`."""
         del params
         mean, log_var = encoded
@@ -235,7 +236,7 @@ class VAE:
         self, params: PyTree, encoded: PyTree, drawn: Drawn, estimated: bool = False
     ) -> Float[Array, "batch part"]:
         """KL(q || p) of each latent in closed form, or the draw's log q(z) - log p(z)."""
-        if isinstance(self.prior, StandardNormal) and not estimated:
+        if isinstance(self.prior, StandardNormal) and self.levels == 1 and not estimated:
             return gaussian_kl(*encoded)
         return (drawn.log_prob - self.log_prior(params, drawn.latents))[:, None]
 
