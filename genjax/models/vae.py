@@ -128,8 +128,10 @@ class VAE:
             if self.objective == "iwae":
                 loss = -_log_mean(log_prob - weight * kl.sum(-1), num).mean()
             else:
-                # The mean over the whole batch comes before the maximum with the free bits.
-                loss = weight * free_bits(mean_kl, self.free_bits) - log_prob.mean()
+                # The mean over the whole batch comes before the maximum with the free bits, of
+                # which there need be some: an estimate of the KL may be negative.
+                pressed = free_bits(mean_kl, self.free_bits) if self.free_bits else mean_kl.sum()
+                loss = weight * pressed - log_prob.mean()
             metrics = {
                 "loss": loss,
                 "elbo": log_prob.mean() - mean_kl.sum(),
