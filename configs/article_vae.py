@@ -19,6 +19,7 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     config.model = common.vae_model()
     config.encoder = common.network("mlp", widths=(128, 64))
     config.decoder = common.network("mlp", widths=(64, 128))
+    config.prior = common.prior()
     config.likelihood = ConfigDict({"name": "bernoulli"})
     config.optimizer = common.optimizer(1e-3)
     config.training = common.training(common.epochs(dataset, 150), 128, steps_per_call=50)

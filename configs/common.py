@@ -59,7 +59,13 @@ def data(dataset: str, **overrides) -> ConfigDict:
         "manual_dir": "",  # a folder with archives that were downloaded already
         "num_validation": 10_000,  # cut off the end of train where a set has no such split
     }
-    section = {"reader": "resident", "augment": "none", **sets.get(dataset, tfds), **overrides}
+    section = {
+        "reader": "resident",
+        "augment": "none",
+        "binarize": False,  # every value is drawn as 0 or 1: anew each step, once for evaluation
+        **sets.get(dataset, tfds),
+        **overrides,
+    }
     return ConfigDict(section)
 
 
@@ -86,11 +92,29 @@ def vae_model(**overrides) -> ConfigDict:
     section = {
         "name": "vae",
         "latent_size": 20,
+        "log_var_range": (),  # or (lowest, highest) log variance of the posterior
+        "objective": "elbo",
+        "draws": 1,
         "kl_weight": 1.0,
         "kl_warmup": "0 percent",
         "free_bits": 0.0,
     }
     return ConfigDict(section | overrides)
+
+
+def hvae_model(**overrides) -> ConfigDict:
+    """The same with 40 latents in each of two levels."""
+    return vae_model(**{"name": "hvae", "latent_size": 40, **overrides})
+
+
+def two_levels(*widths: int) -> ConfigDict:
+    """A section for a network of two levels of latents: dense layers with gates."""
+    return ConfigDict({"name": "mlp", "widths": widths, "activation": "gated"})
+
+
+def prior(name: str = "standard_normal") -> ConfigDict:
+    """`standard_normal`, `mixture` or `vamp`, of 500 components where it has any."""
+    return ConfigDict({"name": name, "num_components": 500})
 
 
 def gan_model(**overrides) -> ConfigDict:
@@ -198,11 +222,18 @@ def training(duration: str, batch_size: int, **overrides) -> ConfigDict:
         "steps_per_call": 10,
         "log_every": "50 steps",
         "checkpoint_every": "20 percent",
+        "patience": "0 epochs",  # ends the run when it was without a better checkpoint for so long
         "parallel": "pmap",
         "dtype": "float32",
         "rollbacks": 0,  # how often, when numbers are no longer finite, to go back to a checkpoint
     }
     return ConfigDict(section | overrides)
+
+
+def until_no_better(duration: str, batch_size: int, **overrides) -> ConfigDict:
+    """At most `duration`; ends when 50 epochs have brought no better checkpoint."""
+    every = {"log_every": "1 epoch", "checkpoint_every": "1 epoch", "patience": "50 epochs"}
+    return training(duration, batch_size, **{"steps_per_call": 50, **every, **overrides})
 
 
 def checkpoint(best_metric: str, best_mode: str) -> ConfigDict:

@@ -19,6 +19,7 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     config.model = common.vae_model(kl_warmup="5 percent")
     config.encoder = common.network("dcgan", "concat", width=32, normalization="batch")
     config.decoder = common.network("dcgan", "concat", width=32, normalization="batch")
+    config.prior = common.prior()
     config.likelihood = ConfigDict({"name": "bernoulli"})
     config.optimizer = common.optimizer(1e-3, schedule="cosine")
     config.training = common.training(common.epochs(dataset, 40), 128)

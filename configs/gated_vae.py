@@ -18,6 +18,7 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     config.model = common.vae_model(latent_size=40, kl_warmup="5 percent")
     config.encoder = common.network("mlp", widths=(300, 300), activation="gated")
     config.decoder = common.network("mlp", widths=(300, 300), activation="gated")
+    config.prior = common.prior()
     config.likelihood = ConfigDict({"name": "bernoulli"})
     config.optimizer = common.optimizer(5e-4)
     config.training = common.training(common.epochs(dataset, 100), 100, steps_per_call=50)

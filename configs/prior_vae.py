@@ -21,6 +21,7 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     config.model = common.vae_model(latent_size=40, kl_warmup="10 percent")
     config.encoder = common.network("mlp", widths=(400, 400), activation="gated")
     config.decoder = common.network("mlp", widths=(400, 400), activation="gated")
+    config.prior = common.prior()
     config.likelihood = ConfigDict({"name": "pixel_gaussian", "min_log_scale": -3.5})
     config.optimizer = common.optimizer(1e-3, schedule="cosine")
     config.training = common.training(common.epochs(dataset, 200), 128, steps_per_call=50)

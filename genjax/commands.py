@@ -17,7 +17,7 @@ import rich.progress
 from rich.console import Console
 from rich.table import Table
 
-from genjax import factory, rng
+from genjax import factory, rng, schedule
 from genjax.data.readers import evaluation_batches
 from genjax.data.reading import read
 from genjax.data.transforms import to_float
@@ -77,6 +77,7 @@ from genjax.types import PyTree
 
 CONSOLE = Console(soft_wrap=True, highlight=False)
 GRID = 64  # pictures in a grid of samples or reconstructions while training
+TIMES_DRAWN = 100  # so many grids at most, however many checkpoints there are
 IN_SPECTRUM = 1000  # images whose mean power is drawn
 WIDTH = 140  # of tables in a file, in characters
 MOST_IN_GRID = 400  # of those that `sample` draws
@@ -132,7 +133,7 @@ def _train_and_score(
     with Checkpoints(workdir, **experiment.config["checkpoint"]) as checkpoints:
         state = newest()
         start = 0 if state is None else int(state.step)
-        if start < cadence.total_steps:
+        if not cadence.is_over(from_first(checkpoints.steps)):
             judge = judge_of(experiment, workdir)
             from_first(lambda: _describe(config, workdir))
             where = f"from step {start} " if start else ""
@@ -146,8 +147,9 @@ def _train_and_score(
                     rollbacks = from_first(lambda failed=failed, error=error: failed(error))
                     state = newest()
                     checkpoints.rollbacks = rollbacks
+        last = from_first(checkpoints.steps)["last"]
     rows = from_first(lambda: _rows_of(experiment, workdir))
-    if start == cadence.total_steps and rows:
+    if start == last and rows:
         CONSOLE.print(f"{workdir} is trained and scored already")
         from_first(lambda: _report(workdir, rows, "test"))
     else:
@@ -215,6 +217,9 @@ def _train(
     evaluators = experiment.evaluators("validation", [judge] if judge else [])
     start = 0 if state is None else int(state.step)
     asked = agreed(experiment.devices, lambda: bool(stop.asked))
+    drawn_every = schedule.round_up(
+        -(-cadence.total_steps // TIMES_DRAWN), cadence.checkpoint_every
+    )
     with (
         MetricsWriter(workdir, start or -1) if is_first() else Nowhere() as writer,
         Progress(cadence.total_steps) if is_first() else Nowhere() as progress,
@@ -222,12 +227,12 @@ def _train(
     ):
 
         def validate(state: TrainState) -> dict[str, float]:
-            params = inference_params(experiment, state)
-            for name, picture in _pictures(experiment, params).items():
-                path = workdir / "samples" / f"{name}_{int(state.step):08d}.png"
-                grids.save_png(picture, path)
-                writer.images(int(state.step), name, picture)
-            key = rng.key(int(state.step), "evaluate")
+            params, step = inference_params(experiment, state), int(state.step)
+            pictures = _pictures(experiment, params) if cadence.is_due(step, drawn_every) else {}
+            for name, picture in pictures.items():
+                grids.save_png(picture, workdir / "samples" / f"{name}_{step:08d}.png")
+                writer.images(step, name, picture)
+            key = rng.key(step, "evaluate")
             values = [evaluator(experiment.model, params, key) for evaluator in evaluators]
             return {name: value for each in values for name, value in each.items()}
 
@@ -535,7 +540,7 @@ def judge_of(experiment: Experiment, workdir: pathlib.Path) -> ClassifierExtract
         return None
     name = f"{judge.config['name']}-{config_hash(judge.config)[:8]}"
     folder = workdir.absolute().parent / name
-    if from_first(lambda: _last_step(judge, folder)) != judge.cadence.total_steps:
+    if not judge.cadence.is_over(from_first(lambda: _steps(judge, folder))):
         with errors_within("evaluation.classifier"):
             CONSOLE.print("first comes the classifier that will judge samples, once for all runs")
             train(judge.config, folder, wait=True)
@@ -543,9 +548,9 @@ def judge_of(experiment: Experiment, workdir: pathlib.Path) -> ClassifierExtract
     return ClassifierExtractor(judge.model, params, len(judge.class_names))
 
 
-def _last_step(experiment: Experiment, workdir: pathlib.Path) -> int:
+def _steps(experiment: Experiment, workdir: pathlib.Path) -> dict[str, int]:
     with checkpoints_of(experiment, workdir) as checkpoints:
-        return checkpoints.steps().get("last", 0)
+        return checkpoints.steps()
 
 
 def _any_data(inception: str) -> dict[str, Callable[[], Extractor]]:

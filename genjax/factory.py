@@ -22,7 +22,7 @@ from genjax.data.pairs import unpaired_halves
 from genjax.data.plan import Plan
 from genjax.data.readers import READERS, Resident, Stream, prefetch
 from genjax.data.reading import decoded_once
-from genjax.data.transforms import AUGMENTATIONS, on_images
+from genjax.data.transforms import AUGMENTATIONS, Binarized, binarize, on_images
 from genjax.errors import UserError, choose, did_you_mean
 from genjax.evaluation.comparison import base_name
 from genjax.evaluation.evaluators import (
@@ -43,8 +43,9 @@ from genjax.fields import Section, check_numbers, construct, errors_within
 from genjax.imaging import degradations
 from genjax.imaging.views import VIEWS, Pairing
 from genjax.losses.adversarial import ADVERSARIAL_LOSSES
-from genjax.losses.likelihoods import LIKELIHOODS
+from genjax.losses.likelihoods import LIKELIHOODS, Likelihood
 from genjax.losses.penalties import PENALTIES
+from genjax.losses.priors import PRIORS
 from genjax.models.base import (
     LabelReader,
     LikelihoodModel,
@@ -58,10 +59,12 @@ from genjax.models.base import (
 )
 from genjax.models.classifier import Classifier
 from genjax.models.gan import GAN
+from genjax.models.hvae import HVAE
 from genjax.models.translation import CycleGAN, Pix2Pix, Regression
-from genjax.models.vae import VAE
+from genjax.models.vae import OBJECTIVES, VAE
 from genjax.nn import heads
 from genjax.nn.dcgan import DCGANDecoder, DCGANEncoder
+from genjax.nn.hierarchy import TwoLevelDecoder, TwoLevelEncoder
 from genjax.nn.mlp import ACTIVATIONS, MLPDecoder, MLPEncoder
 from genjax.nn.resnet import ResNetDecoder, ResNetEncoder
 from genjax.nn.unet import PatchDiscriminator, UNet
@@ -84,6 +87,8 @@ NETWORKS = {
     "dcgan": (DCGANEncoder, DCGANDecoder),
     "resnet": (ResNetEncoder, ResNetDecoder),
 }
+#: The same for two levels of latents.
+HIERARCHIES = {"mlp": (TwoLevelEncoder, TwoLevelDecoder)}
 #: From images to images, and from images to a logit for each patch.
 TRANSLATORS = {"unet": UNet}
 PATCHES = {"patch": PatchDiscriminator}
@@ -131,7 +136,7 @@ class Experiment:
         data = self.config["data"]
         module, function = choose("data.name", data["name"], DATA_SETS).split(":")
         function = getattr(importlib.import_module(module), function)
-        fields = data.without("reader", "augment")
+        fields = data.without("reader", "augment", "binarize")
         paired = self._entry.pairs == "paired"
         two_folders = "paired" in inspect.signature(function).parameters
         if two_folders and not self._entry.pairs:
@@ -143,7 +148,10 @@ class Experiment:
             sources = {split: decoded_once(source) for split, source in sources.items()}
         if self._entry.pairs == "unpaired" and not two_folders:
             sources["train"] = unpaired_halves(sources["train"])
-        return {**sources, "train": self.train} if self.train else sources
+        sources = {**sources, "train": self.train} if self.train else sources
+        if data["binarize"]:
+            sources = {split: Binarized(source) for split, source in sources.items()}
+        return sources
 
     def with_values(self, values: Mapping[str, Any]) -> "Experiment":
         """The experiment with these fields, by path, set anew; of the same data."""
@@ -215,20 +223,25 @@ class Experiment:
     def reader(self) -> Resident | Stream:
         """What brings the training split to the step, by the batch plan."""
         train = self.sources["train"]
+        if isinstance(train, Binarized):
+            train = train.grey  # training draws its own
         plan = Plan(self.config["seed"], len(train), self.images_per_step)
         rows = self.devices.own_rows(self.images_per_step)
         return choose("data.reader", self.config["data"]["reader"], READERS)(train, plan, rows)
 
     @property
     def augment(self) -> Callable[[Batch, PRNGKey], Batch]:
-        """What happens to a training batch inside the step: augmentation, then pairs."""
+        """What happens to a training batch inside the step: augmentation, binary pixels, pairs."""
         augment = choose("data.augment", self.config["data"]["augment"], AUGMENTATIONS)
-        pairing = self.pairing
+        binary, pairing = self.config["data"]["binarize"], self.pairing
 
         def prepare(batch: Batch, key: PRNGKey) -> Batch:
             # A condition moves as its image does.
             moved = on_images(batch, lambda images: augment(images, key, batch["position"]))
             batch = {**batch, **moved}
+            if binary:
+                own = rng.stream(key, "binarize")
+                batch["image"] = binarize(batch["image"], own, batch["position"])
             return pairing(batch, rng.stream(key, "pairs")) if pairing else batch
 
         return prepare
@@ -280,8 +293,18 @@ class Experiment:
         save = min(max(self.steps("training.checkpoint_every", total), 1), total)
         # A resumed run starts at a checkpoint; its first logged mean must begin there too.
         save = schedule.round_up(save, log)
+        patience = self.steps("training.patience", total)
+        if patience and not self.config["checkpoint"]["best_metric"]:
+            raise UserError(
+                "training.patience: waits for a better checkpoint.best_metric, which is empty; "
+                "choose '0 steps'"
+            )
         return Cadence(
-            total_steps=total, steps_per_call=per_call, log_every=log, checkpoint_every=save
+            total_steps=total,
+            steps_per_call=per_call,
+            log_every=log,
+            checkpoint_every=save,
+            patience=patience,
         )
 
     def steps(self, field: str, total: int = 0) -> int:
@@ -488,27 +511,83 @@ class Experiment:
 
 
 def _vae(experiment: Experiment) -> VAE:
-    config = experiment.config
-    fields, likelihood = config["model"], config["likelihood"]
-    likelihood = construct(
-        choose("likelihood.name", likelihood["name"], LIKELIHOODS), likelihood, optional=True
-    )
-    height, width, channels = experiment.sources["train"].image_shape
-    outputs = (height, width, channels * likelihood.outputs_per_channel)
+    fields, likelihood = experiment.config["model"], _likelihood(experiment)
     num_classes = experiment.num_classes("encoder", "decoder")
-    return construct(
+    if experiment.config["prior"]["name"] == "vamp" and num_classes:
+        raise UserError("prior.name: 'vamp' has no labels for its pseudo-inputs; choose 'mixture'")
+    encoder = experiment.network("encoder", 0)
+    return _autoencoder(
         VAE,
-        fields.without("kl_weight", "kl_warmup"),
-        encoder=heads.Posterior(experiment.network("encoder", 0), fields["latent_size"]),
-        decoder=experiment.network("decoder", 1, shape=outputs),
+        experiment,
+        encoder=heads.Posterior(encoder, fields["latent_size"], _log_var_range(fields)),
+        decoder=experiment.network("decoder", 1, shape=_outputs(experiment, likelihood)),
         likelihood=likelihood,
-        optimizer=experiment.optimizer(config["optimizer"]),
+        latent_size=fields["latent_size"],
         num_classes=num_classes,
+    )
+
+
+def _hvae(experiment: Experiment) -> HVAE:
+    config, likelihood = experiment.config, _likelihood(experiment)
+    size = config["model"]["latent_size"]
+    make = functools.partial(
+        construct,
+        latent_size=size,
+        log_var_range=_log_var_range(config["model"]),
+        dtype=choose("training.dtype", config["training"]["dtype"], DTYPES),
+        shape=_outputs(experiment, likelihood),
+    )
+    parts = {}
+    for index, part in enumerate(HVAE.networks):
+        choose(f"{part}.activation", config[part]["activation"], ACTIVATIONS)
+        network = choose(f"{part}.name", config[part]["name"], HIERARCHIES)[index]
+        parts[part] = make(network, config[part])
+    return _autoencoder(
+        HVAE, experiment, **parts, likelihood=likelihood, latent_size=2 * size, num_classes=0
+    )
+
+
+def _autoencoder(model: type[VAE], experiment: Experiment, **parts: Any) -> VAE:
+    """What a VAE of any number of levels has besides its networks."""
+    config = experiment.config
+    fields, prior = config["model"], config["prior"]
+    choose("model.objective", fields["objective"], dict.fromkeys(OBJECTIVES))
+    if fields["objective"] == "iwae" and fields["free_bits"]:
+        raise UserError("model.free_bits: belong to the objective 'elbo'; choose 0 for 'iwae'")
+    return construct(
+        model,
+        fields.without("latent_size", "log_var_range", "kl_weight", "kl_warmup"),
+        prior=construct(choose("prior.name", prior["name"], PRIORS), prior),
+        optimizer=experiment.optimizer(config["optimizer"]),
         kl_weight=schedule.with_warmup(
             schedule.constant(fields["kl_weight"], 0),
             experiment.steps("model.kl_warmup", experiment.steps("training.duration")),
         ),
+        **parts,
     )
+
+
+def _likelihood(experiment: Experiment) -> Likelihood:
+    section = experiment.config["likelihood"]
+    return construct(
+        choose("likelihood.name", section["name"], LIKELIHOODS), section, optional=True
+    )
+
+
+def _outputs(experiment: Experiment, likelihood: Likelihood) -> tuple[int, int, int]:
+    """The shape of what a decoder has to give for each image."""
+    height, width, channels = experiment.sources["train"].image_shape
+    return (height, width, channels * likelihood.outputs_per_channel)
+
+
+def _log_var_range(fields: Section) -> tuple[float, ...]:
+    """The two ends, or nothing."""
+    ends = fields["log_var_range"]
+    if ends and not (len(ends) == 2 and ends[0] < ends[1]):
+        raise UserError(
+            f"{fields.path}log_var_range: {ends} is not (lowest, highest), as (-6.0, 2.0), or ()"
+        )
+    return ends
 
 
 def _gan(experiment: Experiment) -> GAN:
@@ -636,7 +715,8 @@ def _translator(build: Callable[[Experiment], Model], model: type, pairs: str) -
 
 
 MODELS = {
-    "vae": Entry(_vae, frozenset({*VAE.networks, "likelihood"})),
+    "vae": Entry(_vae, frozenset({*VAE.networks, "prior", "likelihood"})),
+    "hvae": Entry(_hvae, frozenset({*HVAE.networks, "prior", "likelihood"})),
     "gan": Entry(_gan, frozenset(GAN.networks)),
     "classifier": Entry(_classifier, frozenset(Classifier.networks)),
     "regression": _translator(_regression, Regression, "paired"),
@@ -654,6 +734,7 @@ SECTIONS: dict[str, tuple[str, ...] | None] = {
         "steps_per_call",
         "log_every",
         "checkpoint_every",
+        "patience",
         "parallel",
         "dtype",
         "rollbacks",

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from genjax import factory, rng
 from genjax.compiling import compiler_options
 from genjax.errors import UserError, choose
-from genjax.evaluation.sampling import balanced_labels, draw, slerp
+from genjax.evaluation.sampling import balanced_labels, draw, lerp, slerp
 from genjax.factory import Experiment
 from genjax.imaging import prior
 from genjax.imaging.degradations import Degradation, Truth, parse
@@ -28,6 +28,7 @@ from genjax.models.base import (
     TrainState,
     Translator,
     TwoWayTranslator,
+    has_normal_latents,
     require,
     sample_latents,
 )
@@ -143,13 +144,15 @@ class Loaded:
         """Images on the way between two samples each, along the great circle (White 2016).
 
         On a straight line between two normal latents the middle would be shorter than any latent
-        that the model knows.
+        that the model knows. Under another prior there is no such circle, and the line is taken.
         """
         require(self.model, Sampler, "interpolate")
         labels = balanced_labels(num, self.model.num_classes) if labels is None else labels
         positions = jnp.arange(2 * num, dtype=jnp.int32)
-        ends = np.asarray(sample_latents(self.model, rng.key(seed, "interpolate"), positions))
-        ways = slerp(ends[:num], ends[num:], steps).reshape(num * steps, -1)
+        key = rng.key(seed, "interpolate")
+        ends = np.asarray(sample_latents(self.model, self.params, key, positions))
+        between = slerp if has_normal_latents(self.model) else lerp
+        ways = between(ends[:num], ends[num:], steps).reshape(num * steps, -1)
         rows = None if labels is None else np.repeat(labels, steps)
         images = np.asarray(_call(self.model, "generate", self.params, ways, rows))
         return images.reshape(num, steps, *images.shape[1:])
@@ -347,6 +350,8 @@ def check_method(where: str, method: str, model: Any, degradation: Degradation) 
     choose(where, method, METHODS)
     if method == "impute":
         prior.check_imputable(where, model, degradation)
+    else:
+        prior.check_searchable(f"{where}: 'search'", model)
 
 
 def _by_channel(

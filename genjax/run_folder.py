@@ -25,13 +25,44 @@ import orbax.checkpoint
 import genjax
 from genjax.errors import UserError, did_you_mean
 
-#: Fields that configs of earlier versions do not have, by section.
-ADDED = {"training": {"rollbacks": 0}}
+#: Fields that configs of earlier versions do not have, by section, as it was without them.
+ADDED = {"training": {"rollbacks": 0, "patience": "0 epochs"}, "data": {"binarize": False}}
+#: The same for a VAE's config.
+ADDED_TO_VAE = {
+    "model": {"log_var_range": [], "objective": "elbo", "draws": 1},
+    "prior": {"name": "standard_normal", "num_components": 500},
+}
+#: Those that the hash of a config has had from the beginning.
+HASHED = {"rollbacks"}
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """SHA-256 of the config as JSON with sorted keys."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    """SHA-256 of the config as JSON with sorted keys.
+
+    Without fields that were added and change nothing: a run keeps the hash that it was made with.
+    """
+    return hashlib.sha256(json.dumps(_as_it_was(config), sort_keys=True).encode()).hexdigest()
+
+
+def _as_it_was(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config without fields that were added, as far as they say what was so before them."""
+    config = json.loads(json.dumps(config))
+    for section, fields in _added(config).items():
+        for name, value in fields.items():
+            if name not in HASHED and config.get(section, {}).get(name) == value:
+                del config[section][name]
+        if config.get(section) == {}:
+            del config[section]
+    return {
+        name: _as_it_was(value) if isinstance(value, dict) else value
+        for name, value in config.items()
+    }
+
+
+def _added(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    model = config.get("model")
+    is_vae = isinstance(model, Mapping) and model.get("name") == "vae"
+    return {**ADDED, **(ADDED_TO_VAE if is_vae else {})}
 
 
 def read_config(workdir: pathlib.Path) -> dict[str, Any]:
@@ -59,7 +90,9 @@ def _in_todays_form(config: dict[str, Any]) -> dict[str, Any]:
         name: _in_todays_form(value) if isinstance(value, dict) else value
         for name, value in config.items()
     }
-    for section, fields in ADDED.items():
+    if "prior" in (added := _added(whole)):
+        whole.setdefault("prior", added["prior"])
+    for section, fields in added.items():
         if isinstance(whole.get(section), dict) and whole[section]:
             whole[section] = {**fields, **whole[section]}
     return whole

@@ -12,6 +12,7 @@ import optax
 
 from genjax import rng
 from genjax.losses.likelihoods import Likelihood
+from genjax.losses.priors import StandardNormal
 from genjax.models.vae import VAE
 from genjax.nn.heads import Posterior
 from genjax.nn.mlp import MLPDecoder, MLPEncoder
@@ -42,10 +43,13 @@ MODEL = VAE(
     # Without hidden layers, both networks are linear.
     encoder=Posterior(MLPEncoder(widths=()), 2),
     decoder=MLPDecoder(shape=(2, 2, 1), widths=()),
+    prior=StandardNormal(),
     likelihood=Linear(),
     optimizer=optax.sgd(0.0),
     latent_size=2,
     num_classes=0,
+    objective="elbo",
+    draws=1,
     kl_weight=lambda step: 1.0,
     free_bits=0.0,
 )
@@ -57,7 +61,8 @@ def known_params(mean_shift=0.0, log_var_shift=0.0):
     kernel = np.concatenate([to_mean, np.zeros((4, 2))], axis=1)
     bias = np.concatenate([-B @ to_mean + mean_shift, np.log(POSTERIOR_VARIANCE) + log_var_shift])
     dense = lambda kernel, bias: {"params": {"Dense_0": {"kernel": kernel, "bias": bias}}}
-    params = {"encoder": dense(kernel, bias), "decoder": dense(W, B), "likelihood": {}}
+    params = {"encoder": dense(kernel, bias), "decoder": dense(W, B)}
+    params |= {"prior": {}, "likelihood": {}}
     return jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), params)
 
 

@@ -344,7 +344,7 @@ def test_interpolation_begins_and_ends_at_the_images_of_two_latents(runs, tmp_pa
     run("interpolate", f"--workdir={runs / 'vae'}", "--num=2", "--steps=5", f"--out={out}")
     loaded = commands.load(runs / "vae")
     experiment, params = loaded.experiment, loaded.params
-    latents = sample_latents(experiment.model, rng.key(0, "interpolate"), jnp.arange(4))
+    latents = sample_latents(experiment.model, params, rng.key(0, "interpolate"), jnp.arange(4))
     images = np.asarray(experiment.model.generate(params, latents))[..., 0]
     for row in range(2):
         for column, latent in ((0, row), (4, 2 + row)):
@@ -411,3 +411,82 @@ def test_a_run_of_eight_devices_is_used_on_one(runs, tmp_path):
         assert len(there) == len(here)
         for index, leaf in enumerate(here):
             np.testing.assert_array_equal(leaf, there[f"arr_{index}"])
+
+
+@pytest.fixture(scope="module")
+def two_levels(tmp_path_factory) -> pathlib.Path:
+    """A run of two levels of latents under a VampPrior, on binary images, that does not learn.
+
+    Its bound is as good as its draws are, so patience ends it early.
+    """
+    folder = tmp_path_factory.mktemp("runs") / "hvae"
+    run(*two_levels_flags(folder))
+    return folder
+
+
+def two_levels_flags(folder: pathlib.Path) -> list[str]:
+    fields = {
+        "prior.name": "vamp",
+        "prior.num_components": 5,
+        "encoder.widths": 8,
+        "decoder.widths": 8,
+        "optimizer.learning_rate": 1e-12,
+        "training.duration": 400,
+        "training.patience": 8,
+    }
+    config = "configs/hvae.py:mnist_sample,test"
+    flags = [f"--config.{name}={value}" for name, value in fields.items()]
+    return ["train", f"--config={config}", f"--workdir={folder}", *flags]
+
+
+def test_patience_ends_a_run_which_is_then_left_as_it_is(two_levels, capsys, monkeypatch):
+    last = max(row["step"] for row in rows(two_levels / "metrics.jsonl"))
+    scores = {
+        row["step"]: row["validation/elbo"]
+        for row in rows(two_levels / "metrics.jsonl")
+        if "validation/elbo" in row
+    }
+    best = max(scores, key=scores.get)
+    assert last == best + 8 < 400
+    evals = rows(two_levels / "evals.jsonl")
+    assert {(row["checkpoint"], row["step"]) for row in evals} == {("best", best), ("last", last)}
+    monkeypatch.setattr(commands, "_train", lambda *_: pytest.fail("it was trained again"))
+    run(*two_levels_flags(two_levels))
+    assert "is trained and scored already" in capsys.readouterr().out
+
+
+def test_a_model_of_two_levels_is_scored_and_used_like_any(two_levels, tmp_path):
+    run(
+        "evaluate",
+        f"--workdir={two_levels}",
+        "--checkpoint=best",
+        "--metrics=iw_bound",
+        "--importance_samples=20",
+    )
+    found = {row["metric"]: row["value"] for row in rows(two_levels / "evals.jsonl")}
+    # Twenty draws bound an image's likelihood more tightly than one, by a nat and more here.
+    assert found["elbo"] + 1 < found["iw_bound"] < 0
+    run("sample", f"--workdir={two_levels}", "--num=3", f"--out={tmp_path / 'samples'}")
+    assert len(list((tmp_path / "samples").glob("0*.png"))) == 3
+    run("reconstruct", f"--workdir={two_levels}", "--num=3", f"--out={tmp_path / 'pairs.png'}")
+    run(
+        "interpolate",
+        f"--workdir={two_levels}",
+        "--num=2",
+        "--steps=3",
+        f"--out={tmp_path / 'way.png'}",
+    )
+
+
+def test_a_search_in_latents_that_are_not_normal_is_refused(two_levels, tmp_path, capsys):
+    Image.fromarray(np.zeros((28, 28), np.uint8)).save(tmp_path / "digit.png")
+    flags = [f"--workdir={two_levels}", f"--input={tmp_path / 'digit.png'}"]
+    flags += [f"--output={tmp_path / 'out'}", "--degradation=missing_pixels:0.5", "--degrade"]
+    for method, words in (
+        ("search", "standard normal, and this model's prior is a VampPrior"),
+        ("impute", "'impute' needs one level of latents"),
+    ):
+        assert launch.main(["launch.py", "restore", *flags, f"--method={method}"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert words in line
+    assert not (tmp_path / "out").exists()

@@ -16,6 +16,7 @@ import launch
 VAE = "train --config=configs/article_vae.py:mnist_sample,test"
 GAN = "train --config=configs/article_gan.py:mnist_sample,test"
 CGAN = "train --config=configs/article_cgan.py:mnist_sample,test"
+HVAE = "train --config=configs/hvae.py:mnist_sample,test"
 
 #: What is typed -> what the line has to say.
 TYPED = {
@@ -58,6 +59,23 @@ FIELDS = {
     f"{VAE} --config.model.name=vea": ["model.name", "'vea'; did you mean 'vae'?"],
     f"{VAE} --config.encoder.name=mpl": ["encoder.name", "did you mean 'mlp'?"],
     f"{VAE} --config.encoder.normalization=batches": ["encoder.normalization", "'batch'?"],
+    f"{VAE} --config.prior.name=vampire": ["prior.name", "'vamp'?"],
+    f"{VAE} --config.prior.num_components=0": ["prior.num_components: 0"],
+    f"{VAE} --config.model.objective=iwea": ["model.objective", "'iwae'?"],
+    f"{VAE} --config.model.objective=iwae --config.model.free_bits=0.5": ["model.free_bits", "0"],
+    f"{VAE} --config.model.draws=0": ["model.draws: 0"],
+    f"{VAE} --config.model.log_var_range=(2.0,-6.0)": ["model.log_var_range", "(-6.0, 2.0)"],
+    f"{VAE} --config.training.patience=soon": ["training.patience", "'soon'"],
+    f"{VAE} --config.training.patience=2 --config.checkpoint.best_metric=": [
+        "training.patience",
+        "checkpoint.best_metric",
+    ],
+    "train --config=configs/cvae.py:mnist_sample,test --config.prior.name=vamp": [
+        "prior.name: 'vamp'",
+        "'mixture'",
+    ],
+    f"{HVAE} --config.encoder.name=dcgan": ["encoder.name", "mlp"],
+    f"{HVAE} --config.decoder.activation=gate": ["decoder.activation", "'gated'?"],
     f"{VAE} --config.likelihood.name=bernouli": ["likelihood.name", "'bernoulli'?"],
     f"{VAE} --config.optimizer.name=adamw": ["optimizer.name", "'adam'?"],
     f"{VAE} --config.optimizer.schedule=cosin": ["optimizer.schedule", "'cosine'?"],

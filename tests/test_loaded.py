@@ -60,8 +60,8 @@ def test_labels_are_every_class_in_turn_unless_given(models):
 def test_truncation_keeps_latents_within_its_bounds(models):
     vae, positions = models["vae"], jnp.arange(50)
     key = rng.key(0, "sample")
-    free = np.asarray(sample_latents(vae.model, key, positions))
-    cut = np.asarray(sample_latents(vae.model, key, positions, 0.5))
+    free = np.asarray(sample_latents(vae.model, vae.params, key, positions))
+    cut = np.asarray(sample_latents(vae.model, vae.params, key, positions, 0.5))
     assert np.abs(free).max() > 2 > 0.5 >= np.abs(cut).max()
     np.testing.assert_allclose(vae.sample(50, truncation=0.5), vae.generate(cut), atol=1e-5)
     # All of a normal distribution lies within nine deviations.
@@ -72,7 +72,7 @@ def test_an_interpolation_ends_at_the_images_of_its_latents(models):
     for name in ("vae", "gan"):
         model = models[name]
         way = model.interpolate(2, 3, seed=1)
-        ends = sample_latents(model.model, rng.key(1, "interpolate"), jnp.arange(4))
+        ends = sample_latents(model.model, model.params, rng.key(1, "interpolate"), jnp.arange(4))
         labels = np.array([0, 1, 0, 1], np.int32) if name == "gan" else None
         images = model.generate(ends, labels)
         np.testing.assert_allclose(way[:, 0], images[:2], atol=1e-5)

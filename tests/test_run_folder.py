@@ -1,12 +1,13 @@
 """Whose a run folder is."""
 
+import json
 import os
 import threading
 
 import pytest
 
 from genjax.errors import UserError
-from genjax.run_folder import code_version, locked
+from genjax.run_folder import code_version, config_hash, locked, read_config
 
 
 def test_a_second_training_in_a_folder_is_refused_until_the_first_ends(tmp_path):
@@ -44,3 +45,33 @@ def test_a_package_outside_of_its_checkout_claims_no_revision(monkeypatch, tmp_p
     """Installed into a folder of somebody's repository, it must not report that one's revision."""
     monkeypatch.setattr("genjax.run_folder.__file__", str(tmp_path / "genjax" / "run_folder.py"))
     assert "+" not in code_version.__wrapped__()
+
+
+OLD = {
+    "data": {"name": "mnist_sample"},
+    "model": {"name": "vae", "latent_size": 2},
+    "training": {"duration": 1, "rollbacks": 0},
+    "likelihood": {"name": "bernoulli"},
+}
+
+
+def test_a_run_keeps_its_hash_when_configs_get_new_fields(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(OLD))
+    new = read_config(tmp_path)
+    assert new["prior"]["name"] == "standard_normal"
+    assert new["training"] == {"duration": 1, "rollbacks": 0, "patience": "0 epochs"}
+    assert new["data"]["binarize"] is False
+    assert config_hash(new) == config_hash(OLD)
+    # A tuple is what JSON has as a list.
+    new["model"]["log_var_range"] = ()
+    assert config_hash(new) == config_hash(OLD)
+
+
+def test_a_new_field_that_says_something_new_is_hashed(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(OLD))
+    for section, field, value in (
+        ("prior", "name", "vamp"), ("data", "binarize", True), ("model", "draws", 5)
+    ):  # fmt: skip
+        new = read_config(tmp_path)
+        new[section][field] = value
+        assert config_hash(new) != config_hash(OLD)

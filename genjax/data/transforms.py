@@ -1,11 +1,16 @@
-"""What happens to a batch inside the compiled step: to floats, and random augmentation."""
+"""What happens to a batch inside the compiled step: to floats, augmentation, binary pixels."""
 
+import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genjax import rng
+from genjax.data.base import Example, Source
+from genjax.data.reading import read
 from genjax.types import Batch, Images, Positions, PRNGKey
 
 #: The farthest that `shift` moves an image, in pixels.
@@ -45,3 +50,51 @@ def shift(images: Images, key: PRNGKey, positions: Positions) -> Images:
 
 #: The augmentations that a config may name. Draws are keyed by an example's position in the batch.
 AUGMENTATIONS = {"none": none, "flip": flip, "shift": shift}
+
+
+def binarize(images: Images, key: PRNGKey, positions: Positions) -> Images:
+    """Each value as 0 or 1, which it is with its grey as the probability (Salakhutdinov 2008)."""
+    return (rng.uniform(key, positions, images.shape[1:]) < images).astype(images.dtype)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Binarized:
+    """A source in black and white, drawn once for all: what a likelihood of binary images scores.
+
+    Once they are asked for, all examples stay in memory.
+
+    Attributes:
+      grey: the source, whose greys are the probabilities.
+    """
+
+    grey: Source
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every image."""
+        return self.grey.image_shape
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes; empty without labels."""
+        return self.grey.class_names
+
+    def __len__(self) -> int:
+        return len(self.grey)
+
+    def __getitem__(self, index: int) -> Example:
+        return {name: rows[0] for name, rows in self.read(np.array([index])).items()}
+
+    def read(self, indices: np.ndarray, num_threads: int | None = None) -> Example:
+        """The examples `indices`, stacked, as `genjax.data.reading.read` does it."""
+        del num_threads
+        return {name: values[indices] for name, values in self._examples.items()}
+
+    @functools.cached_property
+    def _examples(self) -> Example:
+        """All of them: an epoch's evaluation would take longer to draw than to compute."""
+        examples = read(self.grey, np.arange(len(self)))
+        images = examples["image"]
+        # Of the 255 thresholds 0 to 254, k lie below a grey level k.
+        thresholds = np.random.default_rng(0).integers(255, size=images.shape, dtype=np.uint8)
+        return {**examples, "image": np.where(thresholds < images, 255, 0).astype(np.uint8)}

@@ -54,7 +54,7 @@ def log_weights(
     model: LikelihoodModel,
     params: PyTree,
     batch: Batch,
-    posterior: tuple[Latents, Latents],
+    encoded: PyTree,
     key: PRNGKey,
     draws: Int[Array, " draw"],
 ) -> Float[Array, "draw batch"]:
@@ -63,27 +63,25 @@ def log_weights(
     Their mean over draws has the expectation of the evidence lower bound.
 
     Args:
-      model: its prior, posterior and likelihood.
+      model: of any prior, and any number of levels of latents.
       params: its inference parameters.
       batch: `image`, `index` and, for a conditional model, `label`.
-      posterior: what the model's `encode` gives for the images.
+      encoded: what the model's `encode` gives for the images.
       key: of all draws.
       draws: their numbers.
     """
-    mean, log_var = posterior
     draw = lambda number: rng.normal(
-        jax.random.fold_in(key, number), batch["index"], mean.shape[1:]
+        jax.random.fold_in(key, number), batch["index"], (model.latent_size,)
     )
     noise = jax.vmap(draw)(draws)
-    latents = mean + jnp.exp(0.5 * log_var) * noise
-    images, labels = jax.tree.map(
+    images, labels, encoded = jax.tree.map(
         lambda rows: jnp.tile(rows, (len(draws), *(1,) * (rows.ndim - 1))),
-        (batch["image"], _labels(model, batch)),
+        (batch["image"], _labels(model, batch), encoded),
     )
-    flat = latents.reshape(-1, latents.shape[-1])
-    log_prob = model.log_likelihood(params, flat, images, labels).reshape(latents.shape[:2])
-    # The normalising constants of prior and posterior cancel but for the variance.
-    return log_prob + 0.5 * jnp.sum(noise**2 - latents**2 + log_var, axis=-1)
+    drawn = model.draw_latents(params, encoded, noise.reshape(-1, model.latent_size))
+    log_joint = model.log_likelihood(params, drawn.latents, images, labels)
+    log_joint += model.log_prior(params, drawn.latents)
+    return (log_joint - drawn.log_prob).reshape(noise.shape[:2])
 
 
 @partial(jax.jit, static_argnames=("model", "num"))
@@ -102,14 +100,14 @@ def importance_bound(
       key: of all draws.
       num: draws for each image.
     """
-    posterior = model.encode(params, batch["image"], _labels(model, batch))
+    encoded = model.encode(params, batch["image"], _labels(model, batch))
     rows = len(batch["image"])
     at_once = min(num, max(1, ROWS // rows))
 
     def step(state, start):
         peak, total = state
         draws = start + jnp.arange(at_once)
-        weights = log_weights(model, params, batch, posterior, key, draws)
+        weights = log_weights(model, params, batch, encoded, key, draws)
         weights = jnp.where((draws < num)[:, None], weights, -jnp.inf)
         higher = jnp.maximum(peak, weights.max(0))
         total = total * jnp.exp(peak - higher) + jnp.exp(weights - higher).sum(0)
@@ -128,11 +126,13 @@ def inverse_temperatures(num_steps: int) -> Float[np.ndarray, " steps+1"]:
 
 
 class _State(NamedTuple):
-    """Where chains stand, [row, latent], with log p(x | z), [row], and its gradient there."""
+    """Where chains stand, [row, latent], with log p(x | z) and log p(z), [row], and both slopes."""
 
     latents: Latents
     log_prob: PerExample
+    log_prior: PerExample
     gradient: Latents
+    prior_gradient: Latents
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +141,8 @@ class _Chains:
 
     Attributes:
       log_likelihood: log p(x | z) of each row.
+      log_prior: log p(z) of each row.
+      place: z ~ p(z) of each row, made of noise, a key and the rows' positions.
       index: the images' numbers.
       num: chains for each image.
       latent_size: of z.
@@ -148,6 +150,8 @@ class _Chains:
     """
 
     log_likelihood: Callable[[Latents], PerExample]
+    log_prior: Callable[[Latents], PerExample]
+    place: Callable[[Latents, PRNGKey, Positions], Latents]
     index: Positions
     num: int
     latent_size: int
@@ -158,10 +162,17 @@ class _Chains:
         draws = rng.normal(key, self.index, (self.num, self.latent_size))
         return draws.reshape(-1, self.latent_size)
 
+    def start(self, key: PRNGKey) -> Latents:
+        """A draw from the prior for each row."""
+        rows = self.index[:, None] * self.num + jnp.arange(self.num)
+        return self.place(self.normal(key), key, rows.reshape(-1))
+
     def at(self, latents: Latents) -> _State:
         """The state of chains that stand at `latents`."""
         log_prob, pull = jax.vjp(self.log_likelihood, latents)
-        return _State(latents, log_prob, *pull(jnp.ones_like(log_prob)))
+        log_prior, pull_prior = jax.vjp(self.log_prior, latents)
+        ones = jnp.ones_like(log_prob)
+        return _State(latents, log_prob, log_prior, *pull(ones), *pull_prior(ones))
 
     def move(
         self, state: _State, key: PRNGKey, beta: Array, step_size: PerExample
@@ -175,7 +186,7 @@ class _Chains:
         uniform = lambda name: rng.uniform(rng.stream(key, name), self.index, (self.num,))
         size = step_size[:, None] * (0.5 + 0.5 * uniform("part"))
         size = size.reshape(-1, 1)
-        slope = lambda state: beta * state.gradient - state.latents
+        slope = lambda state: beta * state.gradient + state.prior_gradient
 
         def leap(_, moving):
             state, momentum = moving
@@ -184,7 +195,7 @@ class _Chains:
             return state, momentum + 0.5 * size * slope(state)
 
         def log_joint(state, momentum):
-            return beta * state.log_prob - 0.5 * jnp.sum(state.latents**2 + momentum**2, -1)
+            return beta * state.log_prob + state.log_prior - 0.5 * jnp.sum(momentum**2, -1)
 
         momentum = self.normal(rng.stream(key, "momentum"))
         proposed, turned = jax.lax.fori_loop(0, self.leapfrog, leap, (state, momentum))
@@ -254,6 +265,8 @@ def _chains(
     images, labels = jax.tree.map(lambda rows: jnp.repeat(rows, num, axis=0), (images, labels))
     return _Chains(
         lambda latents: model.log_likelihood(params, latents, images, labels),
+        lambda latents: model.log_prior(params, latents),
+        partial(model.prior_latents, params),
         index,
         num,
         model.latent_size,
@@ -268,7 +281,7 @@ def _forward(make: Callable[[int], _Chains], num_chains: int, num_steps: int, ke
     # weights would lose their expectation. So one chain more for each image finds them.
     pilot, chains = make(1), make(num_chains)
     tuning, weighing = rng.stream(key, "tuning"), rng.stream(key, "weighing")
-    start = lambda chains, key: chains.normal(rng.stream(key, "start"))
+    start = lambda chains, key: chains.start(rng.stream(key, "start"))
     step_sizes = pilot.step_sizes(start(pilot, tuning), tuning, betas)
     return chains.anneal(start(chains, weighing), weighing, betas, step_sizes), chains, step_sizes
 
@@ -331,7 +344,7 @@ def bdmc(
       num_steps: from one distribution to the next, at least 1.
       leapfrog: steps of the integrator in each transition.
     """
-    latents = sample_latents(model, rng.stream(key, "latents"), positions)
+    latents = sample_latents(model, params, rng.stream(key, "latents"), positions)
     labels = positions % model.num_classes if model.num_classes else None
     images = model.simulate(params, latents, rng.stream(key, "images"), positions, labels)
     make = lambda num: _chains(model, params, images, labels, positions, num, leapfrog)

@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import numpy as np
 
+from genjax.compiling import compiler_options
 from genjax.models.base import Reconstructor, Sampler, sample
 from genjax.types import Batch, Images, PRNGKey, PyTree
 
@@ -15,7 +16,7 @@ def _sample(model, params, key, positions, labels, truncation):
     return sample(model, params, key, positions, labels, truncation)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnums=0, compiler_options=compiler_options("cpu"))
 def reconstruct(model: Reconstructor, params: PyTree, batch: Batch) -> Images:
     """The model's images for those of `batch`, all in [0, 1]."""
     labels = batch["label"] if model.num_classes else None
@@ -68,3 +69,9 @@ def slerp(start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
     return (np.sin((1 - at) * angle) * start[:, None] + np.sin(at * angle) * end[:, None]) / np.sin(
         angle
     )
+
+
+def lerp(start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
+    """Straight lines between rows [num, latent]: [num, steps, latent], both ends included."""
+    at = np.linspace(0, 1, steps, dtype=start.dtype)[:, None]
+    return (1 - at) * start[:, None] + at * end[:, None]

@@ -27,7 +27,8 @@ FEATHER = 3.0
 
 @partial(jax.jit, static_argnums=0)
 def _encode(model, params, images, labels):
-    return model.encode(params, images, labels)[0]
+    encoded = model.encode(params, images, labels)
+    return model.draw_latents(params, encoded, jnp.zeros((len(images), model.latent_size))).latents
 
 
 @partial(jax.jit, static_argnums=0)

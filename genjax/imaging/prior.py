@@ -24,7 +24,13 @@ from genjax import rng
 from genjax.compiling import compiler_options
 from genjax.errors import UserError
 from genjax.imaging.degradations import Degradation, Image, Missing, Truth
-from genjax.models.base import LikelihoodModel, Sampler, require
+from genjax.models.base import (
+    LikelihoodModel,
+    Sampler,
+    has_normal_latents,
+    require,
+    sample_latents,
+)
 from genjax.types import Images, Positions, PRNGKey, PyTree
 
 #: Variance that is always there: what rounding to 8 bits and the model's own mistakes leave.
@@ -103,6 +109,7 @@ def restore(
       restarts: for each image, all at once; at least one with each label.
       steps: of Adam.
     """
+    check_searchable("a search in latents", model)
     restarts = max(restarts, model.num_classes)
     return _restore(model, degradation, restarts, steps, params, observed, truth, key, positions)
 
@@ -262,6 +269,15 @@ def impute(
     return _impute(model, restarts, steps, params, observed, truth["mask"], key, positions)
 
 
+def check_searchable(where: str, model: Sampler) -> None:
+    """Raises a UserError naming `where` if `restore` can not use this model."""
+    if not has_normal_latents(model):
+        raise UserError(
+            f"{where}: needs latents that are standard normal, and this model's prior is a "
+            f"{type(model.prior).__name__}; use a run with prior.name 'standard_normal'"
+        )
+
+
 def check_imputable(where: str, model: Sampler, degradation: Degradation) -> None:
     """Raises a UserError naming `where` if `impute` can not undo it by this model."""
     require(model, LikelihoodModel, f"{where}: 'impute'")
@@ -271,6 +287,8 @@ def check_imputable(where: str, model: Sampler, degradation: Degradation) -> Non
         )
     if model.num_classes:
         raise UserError(f"{where}: 'impute' needs a model without labels; choose 'search'")
+    if model.levels > 1:
+        raise UserError(f"{where}: 'impute' needs one level of latents; choose 'search'")
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2), compiler_options=compiler_options("cpu"))
@@ -295,7 +313,7 @@ def _impute(model, restarts, steps, params, observed, mask, key, positions):
         # Of the whole image: what was filled in came from the old latents.
         log_weight = lambda latents, mean, variance: (
             log_normal(whole, mean, variance)
-            - 0.5 * (latents**2).sum(-1)
+            + model.log_prior(params, latents)
             - log_normal(latents, centre, jnp.exp(log_var))
         )
         ratio = log_weight(proposed, new_mean, new_variance) - log_weight(latents, mean, variance)
@@ -310,7 +328,7 @@ def _impute(model, restarts, steps, params, observed, mask, key, positions):
         spread += counted * variance
         return (latents, mean, variance, total, square, spread), None
 
-    start = normal(rng.stream(key, "start"), jnp.zeros((len(place), model.latent_size)))
+    start = sample_latents(model, params, rng.stream(key, "start"), place)
     mean, variance = model.moments(params, start)
     nothing = jnp.zeros_like(mean)
     state = (start, mean, variance, nothing, nothing, nothing)

@@ -1,7 +1,7 @@
 """What every model is: a TrainState, pure functions of it, and abilities that can be asked for."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from genjax import rng
 from genjax.errors import UserError
 from genjax.losses.likelihoods import Likelihood
+from genjax.losses.priors import Prior, StandardNormal
 from genjax.nn.layers import pmean
 from genjax.types import Batch, Images, Labels, Latents, PerExample, Positions, PRNGKey, PyTree
 
@@ -84,26 +85,54 @@ class Reconstructor(Protocol):
         """The image that the model has for each of `images`, both in [0, 1]."""
 
 
-@runtime_checkable
-class LikelihoodModel(Protocol):
-    """Bounds the log-likelihood of images.
+class Drawn(NamedTuple):
+    """A draw of latents for each image.
 
-    A prior that is standard normal, a posterior that is a diagonal Gaussian, and p(x | z).
+    Attributes:
+      latents: z ~ q(z | x).
+      log_prob: log q(z | x), in nats.
+      mean: where q(z | x) has its mean; of levels below the first, given the draw above.
     """
 
+    latents: Latents
+    log_prob: PerExample
+    mean: Latents
+
+
+@runtime_checkable
+class LikelihoodModel(Protocol):
+    """Bounds the log-likelihood of images: p(z), q(z | x) and p(x | z).
+
+    All that is random in the latents is made of `latent_size` standard normal numbers, the noise.
+    """
+
+    prior: Prior
     likelihood: Likelihood
     latent_size: int
     num_classes: int  # 0 = without labels
+    levels: int  # of latents; with one, `encode` gives the (mean, log variance) of q(z | x)
 
     def bound(
         self, params: PyTree, batch: Batch, key: PRNGKey
-    ) -> tuple[PerExample, Float[Array, "batch latent"], Latents]:
-        """(log p(x | z) with one z ~ q(z | x), KL per latent, posterior mean), in nats."""
+    ) -> tuple[PerExample, Float[Array, "batch part"], Latents]:
+        """(log p(x | z) with one z ~ q(z | x), KL in parts, posterior mean), in nats.
 
-    def encode(
-        self, params: PyTree, images: Images, labels: Labels | None = None
-    ) -> tuple[Latents, Latents]:
-        """(mean, log variance) of q(z | x)."""
+        The parts are the latents where the KL is a sum over them; else there is one.
+        """
+
+    def encode(self, params: PyTree, images: Images, labels: Labels | None = None) -> PyTree:
+        """q(z | x) of each image, as far as no draw is needed: leaves [batch, ...]."""
+
+    def draw_latents(self, params: PyTree, encoded: PyTree, noise: Latents) -> Drawn:
+        """z ~ q(z | x) of each row of what `encode` gave, made of `noise`."""
+
+    def log_prior(self, params: PyTree, latents: Latents) -> PerExample:
+        """log p(z), in nats."""
+
+    def prior_latents(
+        self, params: PyTree, noise: Latents, key: PRNGKey, positions: Positions
+    ) -> Latents:
+        """z ~ p(z) made of `noise`, and of what `key` gives to each position."""
 
     def log_likelihood(
         self, params: PyTree, latents: Latents, images: Images, labels: Labels | None = None
@@ -168,21 +197,29 @@ def require(model: Any, ability: type, asked_for: str) -> None:
         )
 
 
-def sample_latents(
-    model: Sampler, key: PRNGKey, positions: Positions, truncation: float = 0.0
-) -> Latents:
-    """Standard normal latents; sample number `position` has its own, in whatever batch.
+def has_normal_latents(model: Sampler) -> bool:
+    """Whether the latents of a model's samples are standard normal."""
+    return not isinstance(model, LikelihoodModel) or isinstance(model.prior, StandardNormal)
 
-    With a `truncation` above 0, of the normal distribution between -truncation and truncation
-    (Brock et al. 2019): less variety, and fewer samples that the model knows little of.
+
+def sample_latents(
+    model: Sampler, params: PyTree, key: PRNGKey, positions: Positions, truncation: float = 0.0
+) -> Latents:
+    """Latents of samples; sample number `position` has its own, in whatever batch.
+
+    With a `truncation` above 0, the standard normal distribution that they are made of is that
+    between -truncation and truncation (Brock et al. 2019): less variety, and fewer samples that the
+    model knows little of.
     """
-    latents = rng.normal(key, positions, (model.latent_size,))
-    if not truncation:
-        return latents
-    # Quantile for quantile: what is drawn without truncation keeps its place among all draws.
-    inside = jax.scipy.stats.norm.cdf(jnp.array([-truncation, truncation]))
-    share = inside[0] + jax.scipy.stats.norm.cdf(latents) * (inside[1] - inside[0])
-    return jax.scipy.stats.norm.ppf(share).clip(-truncation, truncation)
+    noise = rng.normal(key, positions, (model.latent_size,))
+    if truncation:
+        # Quantile for quantile: what is drawn without truncation keeps its place among all draws.
+        inside = jax.scipy.stats.norm.cdf(jnp.array([-truncation, truncation]))
+        share = inside[0] + jax.scipy.stats.norm.cdf(noise) * (inside[1] - inside[0])
+        noise = jax.scipy.stats.norm.ppf(share).clip(-truncation, truncation)
+    if isinstance(model, LikelihoodModel):
+        return model.prior_latents(params, noise, key, positions)
+    return noise
 
 
 def sample(
@@ -194,7 +231,8 @@ def sample(
     truncation: float = 0.0,
 ) -> Images:
     """The samples numbered `positions`, in [0, 1]; `labels` for a conditional model."""
-    return model.generate(params, sample_latents(model, key, positions, truncation), labels)
+    latents = sample_latents(model, params, key, positions, truncation)
+    return model.generate(params, latents, labels)
 
 
 def init_network(

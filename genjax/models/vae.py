@@ -2,21 +2,29 @@
 
     ELBO(x) = E_q(z|x)[log p(x | z)] - KL(q(z | x) || p(z)),
 
-summed over pixels and over latents for each image, then one mean over the batch.
+summed over pixels and over latents for each image, then one mean over the batch. With k draws the
+importance-weighted autoencoder (Burda et al. 2016) goes up a tighter bound,
+
+    E[log 1/k sum_i p(x, z_i) / q(z_i | x)],  z_i ~ q(z | x).
 """
 
 import dataclasses
+import math
 from typing import ClassVar
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import optax
+from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from genjax import rng
 from genjax.losses.divergences import free_bits, gaussian_kl
 from genjax.losses.likelihoods import Likelihood
+from genjax.losses.priors import Prior, StandardNormal
 from genjax.models.base import (
+    Drawn,
     Metrics,
     TrainState,
     apply_network,
@@ -27,33 +35,48 @@ from genjax.nn.layers import pmean
 from genjax.schedule import Schedule
 from genjax.types import Batch, Images, Labels, Latents, PerExample, Positions, PRNGKey, PyTree
 
+#: The mean of k draws' bounds, or the logarithm of their mean weight.
+OBJECTIVES = ("elbo", "iwae")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VAE:
-    """A VAE with standard normal prior and diagonal Gaussian posterior.
+    """A VAE with a diagonal Gaussian posterior.
 
     Attributes:
       encoder: images and labels to the posterior's mean and log variance.
       decoder: latents and labels to the likelihood's raw outputs.
+      prior: p(z), with its own learned parameters if it has any.
       likelihood: p(x | z), with its own learned parameters if it has any.
       optimizer: for all parameters together.
       latent_size: number of latents.
       num_classes: 0 for a model without labels.
+      objective: `elbo` or `iwae`.
+      draws: k, for each image and step.
       kl_weight: the weight of the KL term at each step; 1 is the bound.
-      free_bits: nats below which a latent's mean KL is not pressed (Kingma et al. 2016).
+      free_bits: nats below which a part of the mean KL is not pressed (Kingma et al. 2016).
     """
 
     networks: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
     batches_per_step: ClassVar[int] = 1
+    levels: ClassVar[int] = 1
 
     encoder: nn.Module
     decoder: nn.Module
+    prior: Prior
     likelihood: Likelihood
     optimizer: optax.GradientTransformation
     latent_size: int
     num_classes: int
+    objective: str
+    draws: int
     kl_weight: Schedule
     free_bits: float
+
+    @property
+    def prior_size(self) -> int:
+        """Number of latents that the prior is of."""
+        return self.latent_size
 
     def init(self, key: PRNGKey, batch: Batch) -> TrainState:
         """The state before the first step; `batch` gives shapes only."""
@@ -65,7 +88,10 @@ class VAE:
         decoder, decoder_stats = init_network(
             self.decoder, rng.stream(key, "decoder"), latents, labels
         )
+        prior = self.prior.init(rng.stream(key, "prior"), images.shape[1:], self.prior_size)
         params = {"encoder": encoder, "decoder": decoder, "likelihood": self.likelihood.init()}
+        if prior:  # one that learns nothing is no part of a checkpoint
+            params["prior"] = prior
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
@@ -78,32 +104,45 @@ class VAE:
         self, state: TrainState, batch: Batch, key: PRNGKey
     ) -> tuple[TrainState, Metrics]:
         """One step up the bound, its KL weighted by `kl_weight` and held above `free_bits`."""
+        num = self.draws
+        shape = (num, self.latent_size)
+        noise = rng.normal(rng.stream(key, "latents"), batch["position"], shape)
+        noise = noise.reshape(-1, self.latent_size)
         images, labels = batch["image"], self._labels(batch)
-        noise = rng.normal(rng.stream(key, "latents"), batch["position"], (self.latent_size,))
+        many_images, many_labels = _repeated((images, labels), num)
         weight = self.kl_weight(state.step)
 
         def loss_fn(params):
-            (mean, log_var), encoder_stats = apply_network(
+            variables = self._variables(params, state.stats)
+            encoded, encoder_stats = apply_network(
                 self.encoder, params["encoder"], state.stats["encoder"], images, labels
             )
-            latents = mean + jnp.exp(0.5 * log_var) * noise
+            encoded = _repeated(encoded, num)
+            drawn = self.draw_latents(variables, encoded, noise)
             outputs, decoder_stats = apply_network(
-                self.decoder, params["decoder"], state.stats["decoder"], latents, labels
+                self.decoder, params["decoder"], state.stats["decoder"], drawn.latents, many_labels
             )
-            log_prob = self.likelihood.log_prob(params["likelihood"], outputs, images).mean()
-            # The mean over the whole batch comes before the maximum with the free bits.
-            kl = pmean(gaussian_kl(mean, log_var).mean(0))
-            loss = weight * free_bits(kl, self.free_bits) - log_prob
+            log_prob = self.likelihood.log_prob(params["likelihood"], outputs, many_images)
+            kl = self._kl(variables, encoded, drawn, estimated=self.objective == "iwae")
+            mean_kl = pmean(kl.mean(0))
+            if self.objective == "iwae":
+                loss = -_log_mean(log_prob - weight * kl.sum(-1), num).mean()
+            else:
+                # The mean over the whole batch comes before the maximum with the free bits, of
+                # which there need be some: an estimate of the KL may be negative.
+                pressed = free_bits(mean_kl, self.free_bits) if self.free_bits else mean_kl.sum()
+                loss = weight * pressed - log_prob.mean()
             metrics = {
                 "loss": loss,
-                "elbo": log_prob - kl.sum(),
-                "log_prob": log_prob,
-                "kl": kl.sum(),
-                "kl_per_dimension": kl,
+                "elbo": log_prob.mean() - mean_kl.sum(),
+                "log_prob": log_prob.mean(),
+                "kl": mean_kl.sum(),
                 "kl_weight": weight,
             }
+            if len(mean_kl) == self.latent_size:
+                metrics["kl_per_dimension"] = mean_kl
             stats = {"encoder": encoder_stats, "decoder": decoder_stats}
-            return loss, (stats, metrics, (mean.mean(0), (mean**2).mean(0)))
+            return loss, (stats, metrics, (drawn.mean.mean(0), (drawn.mean**2).mean(0)))
 
         params, opt, (stats, metrics, moments) = gradient_step(
             loss_fn, self.optimizer, state.params, state.opt["vae"]
@@ -115,18 +154,29 @@ class VAE:
         return state, metrics
 
     def inference_params(self, state: TrainState) -> PyTree:
-        """The variables of encoder and decoder, and the likelihood's parameters."""
-        return {
-            "encoder": {"params": state.params["encoder"], **state.stats["encoder"]},
-            "decoder": {"params": state.params["decoder"], **state.stats["decoder"]},
-            "likelihood": state.params["likelihood"],
-        }
+        """The variables of encoder and decoder, the prior's components, the likelihood's own."""
+        return self._variables(state.params, state.stats)
 
-    def encode(
-        self, params: PyTree, images: Images, labels: Labels | None = None
-    ) -> tuple[Latents, Latents]:
-        """(mean, log variance) of q(z | x)."""
+    def encode(self, params: PyTree, images: Images, labels: Labels | None = None) -> PyTree:
+        """(mean, log variance) of q(z | x), or what a model of more levels makes of the images."""
         return self.encoder.apply(params["encoder"], images, labels, train=False)
+
+    def draw_latents(self, params: PyTree, encoded: PyTree, noise: Latents) -> Drawn:
+        """z ~ q(z | x) of each row of what `encode` gave, made of standard normal `noise`."""
+        del params
+        mean, log_var = encoded
+        log_prob = StandardNormal().log_prob({}, noise) - 0.5 * log_var.sum(-1)
+        return Drawn(mean + jnp.exp(0.5 * log_var) * noise, log_prob, mean)
+
+    def log_prior(self, params: PyTree, latents: Latents) -> PerExample:
+        """log p(z), in nats."""
+        return self.prior.log_prob(params["prior"], latents)
+
+    def prior_latents(
+        self, params: PyTree, noise: Latents, key: PRNGKey, positions: Positions
+    ) -> Latents:
+        """z ~ p(z) made of standard normal `noise`, and of what `key` gives to each position."""
+        return self.prior.place(params["prior"], noise, key, positions)
 
     def decode(self, params: PyTree, latents: Latents, labels: Labels | None = None) -> Array:
         """The likelihood's raw outputs for `latents`."""
@@ -147,21 +197,23 @@ class VAE:
 
     def reconstruct(self, params: PyTree, images: Images, labels: Labels | None = None) -> Images:
         """The mean image of p(x | z) at the posterior's mean."""
-        return self.generate(params, self.encode(params, images, labels)[0], labels)
+        encoded = self.encode(params, images, labels)
+        middle = jnp.zeros((len(images), self.latent_size))
+        return self.generate(params, self.draw_latents(params, encoded, middle).latents, labels)
 
     def bound(
         self, params: PyTree, batch: Batch, key: PRNGKey
-    ) -> tuple[PerExample, Float[Array, "batch latent"], Latents]:
-        """(log p(x | z) with one z ~ q(z | x), KL per latent, posterior mean), in nats.
+    ) -> tuple[PerExample, Float[Array, "batch part"], Latents]:
+        """(log p(x | z) with one z ~ q(z | x), KL in parts, posterior mean), in nats.
 
         Draws are keyed by `batch["index"]`: the same however the images are batched.
         """
         labels = self._labels(batch)
-        mean, log_var = self.encode(params, batch["image"], labels)
+        encoded = self.encode(params, batch["image"], labels)
         noise = rng.normal(key, batch["index"], (self.latent_size,))
-        latents = mean + jnp.exp(0.5 * log_var) * noise
-        log_prob = self.log_likelihood(params, latents, batch["image"], labels)
-        return log_prob, gaussian_kl(mean, log_var), mean
+        drawn = self.draw_latents(params, encoded, noise)
+        log_prob = self.log_likelihood(params, drawn.latents, batch["image"], labels)
+        return log_prob, self._kl(params, encoded, drawn), drawn.mean
 
     def log_likelihood(
         self, params: PyTree, latents: Latents, images: Images, labels: Labels | None = None
@@ -182,5 +234,33 @@ class VAE:
         outputs = self.decode(params, latents, labels)
         return self.likelihood.sample(params["likelihood"], outputs, key, positions)
 
+    def _kl(
+        self, params: PyTree, encoded: PyTree, drawn: Drawn, estimated: bool = False
+    ) -> Float[Array, "batch part"]:
+        """KL(q || p) of each latent in closed form, or the draw's log q(z) - log p(z)."""
+        if isinstance(self.prior, StandardNormal) and self.levels == 1 and not estimated:
+            return gaussian_kl(*encoded)
+        return (drawn.log_prob - self.log_prior(params, drawn.latents))[:, None]
+
+    def _variables(self, params: PyTree, stats: PyTree) -> PyTree:
+        encoder = {"params": params["encoder"], **stats["encoder"]}
+        encode = lambda images: self.encoder.apply(encoder, images, train=False)[:2]
+        return {
+            "encoder": encoder,
+            "decoder": {"params": params["decoder"], **stats["decoder"]},
+            "prior": self.prior.components(params.get("prior", {}), encode),
+            "likelihood": params["likelihood"],
+        }
+
     def _labels(self, batch: Batch, rows: slice = slice(None)) -> Labels | None:
         return batch["label"][rows] if self.num_classes else None
+
+
+def _repeated(tree: PyTree, num: int) -> PyTree:
+    """Each row `num` times, one after the other."""
+    return jax.tree.map(lambda leaf: jnp.repeat(leaf, num, axis=0), tree)
+
+
+def _log_mean(log_weights: PerExample, num: int) -> PerExample:
+    """The logarithm of the mean over each `num` rows' weights."""
+    return logsumexp(log_weights.reshape(-1, num), axis=1) - math.log(num)

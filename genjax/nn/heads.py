@@ -12,10 +12,17 @@ from genjax.types import Images, Labels, Latents, PerExample
 
 
 class Posterior(nn.Module):
-    """The diagonal Gaussian q(z | x): one dense layer for mean and log variance together."""
+    """The diagonal Gaussian q(z | x): one dense layer for mean and log variance together.
+
+    Attributes:
+      trunk: the encoder.
+      latent_size: number of latents.
+      log_var_range: log variances are cut off at these two; empty leaves them as they are.
+    """
 
     trunk: nn.Module
     latent_size: int
+    log_var_range: tuple[float, ...] = ()
 
     @nn.compact
     def __call__(
@@ -25,7 +32,7 @@ class Posterior(nn.Module):
         features = self.trunk(images, labels, train=train)
         both = nn.Dense(2 * self.latent_size)(features.astype(jnp.float32))
         mean, log_var = jnp.split(both, 2, axis=-1)
-        return mean, log_var
+        return mean, jnp.clip(log_var, *self.log_var_range) if self.log_var_range else log_var
 
 
 class Discriminator(nn.Module):

@@ -105,10 +105,10 @@ def train(
 
         def on_trial_complete(self, iteration, trials, trial, **info):
             last, of = trial.last_result, trial_of(trial.config)
-            total = experiment.with_values(of.parameters).cadence.total_steps
-            reason = last.get("reason", "")
-            state = "failed" if reason else "finished" if last["step"] >= total else "stopped"
-            ended.put(Outcome(of, state, reason))
+            # Its last report has a reason, though an empty one; ASHA ends a trial before that.
+            reason = last.get("reason")
+            state = "failed" if reason else "stopped" if reason is None else "finished"
+            ended.put(Outcome(of, state, reason or ""))
 
         def on_trial_error(self, iteration, trials, trial, **info):
             reason = f"its worker died {MAX_FAILURES + 1} times"

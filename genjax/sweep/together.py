@@ -265,8 +265,10 @@ def train(
                     opened.enter_context(_Run(each, folder(each), group.experiment, evaluators))
                     for each in trials
                 ]
-                ended = _train_stack(program, runs, asked, advance)
-            return [run.outcome for run in runs] if ended else []
+                waiting = [run for run in runs if not run.ended]
+                if waiting and not _train_stack(program, waiting, asked, advance):
+                    return []
+            return [run.outcome for run in runs]
         except jax.errors.JaxRuntimeError as error:  # no memory, say
             return [Outcome(trial, "failed", str(error).splitlines()[0]) for trial in trials]
         finally:
@@ -336,7 +338,7 @@ def _train_stack(
                 run.score(state, step) if saves else run.hold(state, rows[index], step)
         if stops:
             return False
-        if all(run.failure for run in runs):
+        if all(run.ended for run in runs):
             break
     return True
 
@@ -383,7 +385,8 @@ class _Run(contextlib.ExitStack):
     """The run folder of a trial while it is trained.
 
     Attributes:
-      failure: why it failed, if it did; then it is left as it is.
+      ended: whether it is left as it is.
+      failure: why it failed, if it did.
     """
 
     def __init__(
@@ -392,6 +395,8 @@ class _Run(contextlib.ExitStack):
         super().__init__()
         self.trial, self.failure = trial, ""
         self._workdir, self._experiment, self._evaluators = workdir, experiment, evaluators
+        with self.checkpoints() as checkpoints:
+            self.ended = experiment.cadence.is_over(checkpoints.steps())
 
     @contextlib.contextmanager
     def checkpoints(self) -> Iterator[Checkpoints]:
@@ -425,29 +430,41 @@ class _Run(contextlib.ExitStack):
 
     def log(self, waiting: list[Metrics], step: int) -> None:
         """Writes the row of the steps that waited."""
-        if not self.failure:
-            try:
+        with self._unless_it_fails() as goes_on:
+            if goes_on:
                 means = loop.means_of(loop.read(waiting, step))
                 self._writer.write(step, {f"train/{k}": value for k, value in means.items()})
-            except loop.NotFiniteError as error:
-                self.failure = f"step {error.step}: {error.name} is {error.value}"
 
     def score(self, state: TrainState, step: int) -> None:
         """Scores and saves."""
-        if not self.failure:
-            model, key = self._experiment.model, rng.key(step, "evaluate")
-            values = [each(model, model.inference_params(state), key) for each in self._evaluators]
-            scores = {name: value for each in values for name, value in each.items()}
-            if scores:
-                self._writer.write(step, {f"validation/{k}": v for k, v in scores.items()})
-            self._writer.flush()
-            with self.checkpoints() as checkpoints:
-                checkpoints.save(state, scores)
+        with self._unless_it_fails() as goes_on:
+            if goes_on:
+                model, key = self._experiment.model, rng.key(step, "evaluate")
+                params = model.inference_params(state)
+                values = [evaluate(model, params, key) for evaluate in self._evaluators]
+                scores = {name: value for each in values for name, value in each.items()}
+                loop.check_scores(scores, step)
+                if scores:
+                    self._writer.write(step, {f"validation/{k}": v for k, v in scores.items()})
+                self._save(state, scores)
 
     def hold(self, state: TrainState, waiting: list[Metrics], step: int) -> None:
         """Saves between the beats."""
-        if not self.failure:
-            columns = loop.read(waiting, step) if waiting else {}
-            self._writer.flush()
-            with self.checkpoints() as checkpoints:
-                checkpoints.save(state, {}, held=columns)
+        with self._unless_it_fails() as goes_on:
+            if goes_on:
+                self._save(state, {}, held=loop.read(waiting, step) if waiting else {})
+
+    def _save(self, state: TrainState, scores: Mapping[str, float], **held: Any) -> None:
+        self._writer.flush()
+        with self.checkpoints() as checkpoints:
+            checkpoints.save(state, scores, **held)
+            self.ended = self._experiment.cadence.is_over(checkpoints.steps())
+
+    @contextlib.contextmanager
+    def _unless_it_fails(self) -> Iterator[bool]:
+        """Whether the trial goes on; a number within that is none ends it."""
+        try:
+            yield not self.ended
+        except loop.NotFiniteError as error:
+            self.ended = True
+            self.failure = f"step {error.step}: {error.name} is {error.value}"

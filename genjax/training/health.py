@@ -40,7 +40,7 @@ def rules(config: Mapping[str, Any]) -> list[Rule]:
             "be the better one; try model.penalty, a lower learning rate or a larger batch",
         )
     ]
-    if size := model.get("latent_size") if model.get("name") == "vae" else None:
+    if size := model.get("latent_size") if model.get("name") in ("vae", "hvae") else None:
         found.append(
             Rule(
                 "train/active_units",

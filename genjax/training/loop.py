@@ -22,16 +22,31 @@ Evaluate = Callable[[TrainState], dict[str, float]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cadence:
-    """When things happen, in steps; all are multiples of `steps_per_call`."""
+    """When things happen, in steps; all but `patience` are multiples of `steps_per_call`.
+
+    Attributes:
+      total_steps: the whole run, at most.
+      steps_per_call: steps of one block.
+      log_every: from one row of metrics to the next.
+      checkpoint_every: from one evaluation and checkpoint to the next.
+      patience: a run is over when so many steps have brought no better checkpoint; 0: never.
+    """
 
     total_steps: int
     steps_per_call: int
     log_every: int
     checkpoint_every: int
+    patience: int = 0
 
     def is_due(self, step: int, every: int) -> bool:
         """Whether `step` ends a period of `every` steps, or the run."""
         return step % every == 0 or step == self.total_steps
+
+    def is_over(self, steps: Mapping[str, int]) -> bool:
+        """Whether a run is, with checkpoints whose `last` and `best` are at these steps."""
+        last = steps.get("last", 0)
+        waited = last - steps.get("best", last)
+        return last >= self.total_steps or 0 < self.patience <= waited
 
 
 def train(
@@ -49,7 +64,7 @@ def train(
     held: Metrics,
     asked: Callable[[], bool],
 ) -> TrainState:
-    """Trains from `state.step` to `cadence.total_steps`, or until it is asked to stop.
+    """Trains from `state.step` until `cadence` says it is over, or until it is asked to stop.
 
     Where several processes train, all call it, and process 0 evaluates.
 
@@ -99,14 +114,17 @@ def train(
         # before the next step, which gives the state's memory away.
         if cadence.is_due(step, cadence.checkpoint_every):
             scores = from_first(lambda state=state: evaluate(state))
-            for name, value in scores.items():
-                if math.isnan(value):
-                    raise NotFiniteError(step, f"validation {name}", value)
+            check_scores(scores, step)
             if scores:
                 write({f"validation/{name}": value for name, value in scores.items()})
             writer.flush()
             checkpoints.save(state, scores)
             since, since_step = time.monotonic(), step
+            if cadence.patience and step < cadence.total_steps:
+                steps = from_first(checkpoints.steps)
+                if cadence.is_over(steps):
+                    progress.say(f"step {step}: nothing was better since step {steps['best']}")
+                    break
 
         if asked():
             if not cadence.is_due(step, cadence.checkpoint_every):
@@ -116,6 +134,13 @@ def train(
             checkpoints.finish()
             break
     return state
+
+
+def check_scores(scores: Mapping[str, float], step: int) -> None:
+    """Raises a NotFiniteError if one of the scores of this step is NaN."""
+    for name, value in scores.items():
+        if math.isnan(value):
+            raise NotFiniteError(step, f"validation {name}", value)
 
 
 def means_of(columns: Mapping[str, np.ndarray]) -> dict[str, float | list[float]]:

@@ -1,6 +1,7 @@
 """Optimizers by name, all with the same fields."""
 
 import jax
+import jax.numpy as jnp
 import optax
 from optax import contrib
 
@@ -11,6 +12,18 @@ from genjax.types import PyTree
 def adam(learning_rate: Schedule, b1: float, b2: float) -> optax.GradientTransformation:
     """Adam (Kingma and Ba 2015)."""
     return optax.adam(learning_rate, b1=b1, b2=b2)
+
+
+def normalized_adam(learning_rate: Schedule, b1: float, b2: float) -> optax.GradientTransformation:
+    """Adam on gradients that are each divided by their norm, parameter by parameter.
+
+    The optimizer of Tomczak and Welling 2018, in their code: all steps count alike in Adam's means,
+    however steep the loss was.
+    """
+
+    divided = lambda gradient: gradient / (jnp.sqrt(jnp.vdot(gradient, gradient)) + 1e-7)
+    normalize = optax.stateless(lambda gradients, params: jax.tree.map(divided, gradients))
+    return optax.chain(normalize, adam(learning_rate, b1, b2))
 
 
 def rmsprop(learning_rate: Schedule, b1: float, b2: float) -> optax.GradientTransformation:
@@ -47,7 +60,13 @@ def muon(learning_rate: Schedule, b1: float, b2: float) -> optax.GradientTransfo
 
 
 #: The optimizers that a config may name.
-OPTIMIZERS = {"adam": adam, "rmsprop": rmsprop, "sgd": sgd, "muon": muon}
+OPTIMIZERS = {
+    "adam": adam,
+    "normalized_adam": normalized_adam,
+    "rmsprop": rmsprop,
+    "sgd": sgd,
+    "muon": muon,
+}
 
 
 def clipped(

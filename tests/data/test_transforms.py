@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from genjax import rng
-from genjax.data.transforms import AUGMENTATIONS, to_float
+from genjax.data.base import InMemory
+from genjax.data.reading import read
+from genjax.data.transforms import AUGMENTATIONS, Binarized, binarize, to_float
 
 KEY = rng.key(0, "augmentation", 5)
 
@@ -57,3 +59,36 @@ def test_draws_belong_to_positions(name):
     if changed:
         other_key = rng.key(0, "augmentation", 6)
         assert not np.array_equal(augment(images, other_key, positions), whole)
+
+
+GREYS = np.array([0, 1, 64, 128, 254, 255], np.uint8)
+
+
+def check_shares(binary):
+    """Of 4,000 draws of each grey level k, [draw, level], about k / 255 are white."""
+    shares = GREYS / 255
+    error = 5 * np.sqrt(shares * (1 - shares) / len(binary))
+    assert (np.abs(np.asarray(binary).mean(0) - shares) <= error).all()
+
+
+def test_a_step_draws_each_value_with_its_grey_as_probability():
+    images = jnp.broadcast_to(GREYS[:, None] / jnp.float32(255), (4000, 1, 6, 1))
+    drawn = binarize(images, KEY, jnp.arange(4000))
+    assert set(np.unique(drawn)) == {0, 1}
+    check_shares(drawn[:, 0, :, 0])
+    some = jnp.array([17, 5])
+    np.testing.assert_array_equal(binarize(images[some], KEY, some), drawn[some])
+
+
+def test_a_binarized_source_is_drawn_once_for_all():
+    images = np.broadcast_to(GREYS[:, None], (4000, 1, 6, 1))
+    grey = InMemory(images, np.arange(4000, dtype=np.int32) % 2, ("a", "b"))
+    source = Binarized(grey)
+    assert (len(source), source.image_shape, source.class_names) == (4000, (1, 6, 1), ("a", "b"))
+    drawn = read(source, np.arange(4000))
+    assert set(np.unique(drawn["image"])) == {0, 255}
+    check_shares(drawn["image"][:, 0, :, 0] / 255)
+    np.testing.assert_array_equal(drawn["label"], grey.labels)
+    again = read(Binarized(grey), np.array([9, 2]))
+    np.testing.assert_array_equal(again["image"], drawn["image"][[9, 2]])
+    np.testing.assert_array_equal(source[9]["image"], drawn["image"][9])

@@ -188,7 +188,7 @@ NUM = 400
 def drawn():
     """log p(x) of the images that `bdmc` draws."""
     positions = jnp.arange(NUM)
-    latents = sample_latents(MODEL, rng.stream(KEY, "latents"), positions)
+    latents = sample_latents(MODEL, known_params(), rng.stream(KEY, "latents"), positions)
     key = rng.stream(KEY, "images")
     return log_evidence(MODEL.simulate(known_params(), latents, key, positions))
 

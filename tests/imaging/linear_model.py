@@ -8,8 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import rng
+from genjax.losses.priors import StandardNormal
+from genjax.models.base import Drawn
 
 LATENTS = 3
+PRIOR = StandardNormal()
 
 
 def patterns(size):
@@ -56,6 +59,8 @@ class Linear(Generator):
     """The whole model."""
 
     likelihood: Any = None
+    prior: Any = PRIOR
+    levels: int = 1
 
     def moments(self, params, latents, labels=None):
         mean = self.generate(params, latents, labels)
@@ -68,6 +73,16 @@ class Linear(Generator):
         mean = jnp.linalg.solve(precision, params["w"] @ x.T / params["variance"]).T
         log_var = -jnp.log(jnp.diag(precision)) + params["log_var_shift"]
         return mean + params["mean_shift"], jnp.broadcast_to(log_var, mean.shape)
+
+    def draw_latents(self, params, encoded, noise):
+        mean, log_var = encoded
+        return Drawn(mean + jnp.exp(0.5 * log_var) * noise, None, mean)
+
+    def log_prior(self, params, latents):
+        return self.prior.log_prob({}, latents)
+
+    def prior_latents(self, params, noise, key, positions):
+        return noise
 
     def simulate(self, params, latents, key, positions, labels=None):
         mean, variance = self.moments(params, latents, labels)

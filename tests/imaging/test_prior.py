@@ -43,7 +43,7 @@ def closed_form(degradation, truth, observed, variance, noise=0.0, w=W, mu=MU):
 DAMAGE, DEVIATION, NUM = parse("here", "haze+missing_pixels+gaussian_noise"), 0.05, 24
 TRUE = MODEL.simulate(
     params_of(W, MU, DEVIATION),
-    sample_latents(MODEL, jax.random.key(8), jnp.arange(NUM)),
+    sample_latents(MODEL, {}, jax.random.key(8), jnp.arange(NUM)),
     jax.random.key(9),
     jnp.arange(NUM),
 )
@@ -263,7 +263,7 @@ CLASS_MU = np.stack([MU - 0.2, MU, MU + 0.2])
 
 def test_of_all_labels_the_one_that_explains_the_image_is_kept():
     model, labels = Linear(SIZE, num_classes=3), jnp.array([2, 0, 1])
-    latents = sample_latents(model, jax.random.key(8), jnp.arange(3))
+    latents = sample_latents(model, {}, jax.random.key(8), jnp.arange(3))
     params = params_of(W, CLASS_MU)
     images = model.simulate(params, latents, KEY, jnp.arange(3), labels)
     truth = row(truth_of(0.3, 0.0), slice(3))

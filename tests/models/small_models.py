@@ -9,6 +9,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from genjax.losses.adversarial import ADVERSARIAL_LOSSES
 from genjax.losses.likelihoods import LIKELIHOODS
+from genjax.losses.priors import StandardNormal
 from genjax.models.gan import GAN
 from genjax.models.translation import CycleGAN, Pix2Pix, Regression
 from genjax.models.vae import VAE
@@ -83,10 +84,13 @@ def vae(**changes):
     model = VAE(
         encoder=encoder(),
         decoder=generator(),
+        prior=StandardNormal(),
         likelihood=LIKELIHOODS["bernoulli"](),
         optimizer=optax.sgd(0.01),
         latent_size=LATENTS,
         num_classes=0,
+        objective="elbo",
+        draws=1,
         kl_weight=lambda step: 1.0,
         free_bits=0.0,
     )

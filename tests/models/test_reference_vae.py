@@ -12,6 +12,7 @@ from small_models import compiled
 
 from genjax.data.mnist_sample import mnist_sample
 from genjax.losses.likelihoods import Bernoulli
+from genjax.losses.priors import StandardNormal
 from genjax.models.vae import VAE
 from genjax.nn.heads import Posterior
 from genjax.nn.mlp import MLPDecoder, MLPEncoder
@@ -59,10 +60,13 @@ def reference_bound(seed):
 MODEL = VAE(
     encoder=Posterior(MLPEncoder(widths=(128, 64)), LATENTS),
     decoder=MLPDecoder(shape=(28, 28, 1), widths=(64, 128)),
+    prior=StandardNormal(),
     likelihood=Bernoulli(),
     optimizer=optax.adam(1e-3),
     latent_size=LATENTS,
     num_classes=0,
+    objective="elbo",
+    draws=1,
     kl_weight=optax.constant_schedule(1.0),
     free_bits=0.0,
 )

@@ -25,12 +25,12 @@ class Mirror:
 
 MODEL = Mirror()
 POSITIONS = jnp.arange(NUM)
-WHOLE = np.asarray(sample_latents(MODEL, KEY, POSITIONS))
+WHOLE = np.asarray(sample_latents(MODEL, {}, KEY, POSITIONS))
 
 
 @pytest.mark.parametrize("truncation", [0.05, 2.0, 6.0])
 def test_truncated_latents_have_the_truncated_normal_distribution(truncation):
-    latents = np.asarray(sample_latents(MODEL, KEY, POSITIONS, truncation), np.float64)
+    latents = np.asarray(sample_latents(MODEL, {}, KEY, POSITIONS, truncation), np.float64)
     assert latents.shape == (NUM, LATENTS)
     assert np.abs(latents).max() <= truncation
     expected = scipy.stats.truncnorm(-truncation, truncation)
@@ -43,7 +43,7 @@ def test_truncated_latents_have_the_truncated_normal_distribution(truncation):
 
 @pytest.mark.parametrize("truncation", [0.05, 2.0, 6.0])
 def test_a_truncated_latent_keeps_its_place_among_all(truncation):
-    latents = np.asarray(sample_latents(MODEL, KEY, POSITIONS, truncation)).ravel()
+    latents = np.asarray(sample_latents(MODEL, {}, KEY, POSITIONS, truncation)).ravel()
     assert (np.diff(latents[np.argsort(WHOLE.ravel())]) >= 0).all()
     # A draw at a quantile goes to the same quantile: the middle stays in the middle.
     expected = scipy.stats.truncnorm.ppf(
@@ -53,14 +53,14 @@ def test_a_truncated_latent_keeps_its_place_among_all(truncation):
 
 
 def test_a_wide_truncation_changes_nothing_and_none_is_exactly_nothing():
-    np.testing.assert_array_equal(sample_latents(MODEL, KEY, POSITIONS, 0.0), WHOLE)
-    np.testing.assert_allclose(sample_latents(MODEL, KEY, POSITIONS, 30.0), WHOLE, atol=2e-3)
+    np.testing.assert_array_equal(sample_latents(MODEL, {}, KEY, POSITIONS, 0.0), WHOLE)
+    np.testing.assert_allclose(sample_latents(MODEL, {}, KEY, POSITIONS, 30.0), WHOLE, atol=2e-3)
 
 
 def test_a_truncated_sample_is_the_same_in_whatever_batch():
     some = jnp.array([7, 3, 3999])
-    latents = sample_latents(MODEL, KEY, POSITIONS, 0.5)
-    np.testing.assert_allclose(sample_latents(MODEL, KEY, some, 0.5), latents[some], atol=1e-6)
+    latents = sample_latents(MODEL, {}, KEY, POSITIONS, 0.5)
+    np.testing.assert_allclose(sample_latents(MODEL, {}, KEY, some, 0.5), latents[some], atol=1e-6)
     images = sample(MODEL, None, KEY, some, truncation=0.5)
     np.testing.assert_allclose(images, MODEL.generate(None, latents[some]), atol=1e-6)
     assert images.min() >= jax.nn.sigmoid(-0.5)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import factor_analysis
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ from small_models import (
 )
 
 from genjax.losses.likelihoods import LIKELIHOODS
+from genjax.losses.priors import Mixture, StandardNormal, VampPrior
 from genjax.models.base import sample, sample_latents
 
 FACTOR_ANALYSIS = factor_analysis.MODEL
@@ -56,8 +59,8 @@ def test_images_simulated_from_the_prior_have_the_evidences_mean_and_covariance(
     # product of two deviations by at most sqrt(2) times the product of theirs / sqrt(n).
     num = 20000
     positions = jnp.arange(num)
-    latents = sample_latents(FACTOR_ANALYSIS, KEY, positions)
     params, key = factor_analysis.known_params(), jax.random.key(1)
+    latents = sample_latents(FACTOR_ANALYSIS, params, KEY, positions)
     images = FACTOR_ANALYSIS.simulate(params, latents, key, positions).reshape(num, 4)
     W = factor_analysis.W
     covariance = W.T @ W + factor_analysis.VARIANCE * np.eye(4)
@@ -191,3 +194,82 @@ def test_latents_and_images_follow_the_label():
     images = model.generate(params, jnp.ones((3, LATENTS)), labels)
     for outputs in (mean, images):
         assert jnp.abs(outputs[0] - outputs[1]).max() > 1e-3
+
+
+ROWS = BATCH | {"position": BATCH["index"]}
+EVIDENCE = factor_analysis.log_evidence(BATCH["image"]).mean()
+
+
+def losses(num, mean_shift=0.3, prior_params=None, **changes):
+    """float64 [num]: of a step of factor analysis so changed, each with its own noise.
+
+    The posterior's means are off by `mean_shift`.
+    """
+    model, told = dataclasses.replace(FACTOR_ANALYSIS, **changes), factor_analysis.known_params
+    params = {name: part.get("params", {}) for name, part in told(mean_shift).items()}
+    del params["prior"]
+    params |= {"prior": prior_params} if prior_params else {}
+    state = model.init(KEY, ROWS).replace(params=params)
+    step, keys = compiled(model), jax.random.split(jax.random.key(3), num)
+    return np.array([float(step(state, ROWS, key)[1]["loss"]) for key in keys])
+
+
+def check_same_mean(a, b):
+    """Of two estimates that are drawn together."""
+    assert abs((a - b).mean()) < 4 * (a - b).std() / np.sqrt(len(a))
+
+
+def test_importance_weighting_with_one_draw_is_the_bound():
+    """log p(x | z) + log p(z) - log q(z | x); the KL in closed form is the mean of its part."""
+    estimated, closed = losses(400, objective="iwae"), losses(400)
+    check_same_mean(estimated, closed)
+    gap = factor_analysis.divergence(0.3, 0.0)
+    assert abs(closed.mean() - (gap - EVIDENCE)) < 4 * closed.std() / np.sqrt(400)
+
+
+def test_importance_weighted_loss_comes_near_the_evidence():
+    """Each k a bound of Burda et al. 2016, eq. 8, tighter than those of fewer draws."""
+    gaps = {
+        draws: losses(100 if draws < 5000 else 1, objective="iwae", draws=draws).mean() + EVIDENCE
+        for draws in (1, 10, 5000)
+    }
+    assert gaps[1] > gaps[10] > gaps[5000]
+    assert abs(gaps[5000]) < 0.05
+
+
+def test_every_weight_in_training_is_the_evidence_under_the_true_posterior():
+    found = losses(3, mean_shift=0.0, objective="iwae", draws=7)
+    np.testing.assert_allclose(found, -EVIDENCE, rtol=1e-5)
+
+
+def test_several_draws_of_the_bound_are_its_mean_with_less_noise():
+    one, four = losses(400), losses(400, draws=4)
+    error = np.hypot(one.std(), four.std()) / np.sqrt(400)
+    assert abs(one.mean() - four.mean()) < 4 * error
+    assert four.std() == pytest.approx(one.std() / 2, rel=0.2)
+
+
+def test_a_mixture_of_the_standard_normal_is_trained_as_the_standard_normal():
+    """Its KL is estimated by the draw, of the same expectation."""
+    own = {"mean": jnp.zeros((1, 2)), "log_var": jnp.zeros((1, 2))}
+    check_same_mean(losses(400, prior=Mixture(1), prior_params=own), losses(400))
+
+
+@pytest.mark.parametrize("prior", [Mixture(5), VampPrior(5)])
+def test_a_learned_prior_learns(prior):
+    model = vae(prior=prior)
+    state = initial(model)
+    after, metrics = compiled(model)(state, batch(), KEY)
+    assert finite((after, metrics))
+    assert not any(
+        same(old, new)
+        for old, new in zip(*map(jax.tree.leaves, (state.params, after.params)), strict=True)
+    )
+    assert "kl_per_dimension" not in metrics
+    np.testing.assert_allclose(metrics["loss"], metrics["kl"] - metrics["log_prob"], rtol=1e-5)
+
+
+def test_a_prior_without_parameters_leaves_no_trace_in_the_state():
+    """Checkpoints of before there were others are read as they are."""
+    assert set(initial(vae()).params) == {"encoder", "decoder", "likelihood"}
+    assert isinstance(vae().prior, StandardNormal)

@@ -72,6 +72,14 @@ def test_posterior_is_one_dense_layer_split_in_two():
     np.testing.assert_allclose(log_var, both[:, 5:], rtol=1e-5, atol=1e-6)
 
 
+def test_log_variances_are_cut_off_at_both_ends():
+    free = run(Posterior(TRUNK, latent_size=5), IMAGES)[2]
+    cut = run(Posterior(TRUNK, latent_size=5, log_var_range=(-0.1, 0.2)), IMAGES)[2]
+    np.testing.assert_array_equal(cut[0], free[0])
+    np.testing.assert_array_equal(cut[1], np.clip(free[1], -0.1, 0.2))
+    assert (cut[1] != free[1]).any()
+
+
 def test_classifier_gives_logits_and_the_features_under_them():
     params, trunk, (logits, features) = run(
         Classifier(TRUNK, num_classes=3, feature_size=5), IMAGES

@@ -22,13 +22,17 @@ class Run:
 
     def __init__(
         self, start=0, total=12, per_call=2, log=4, save=8, losses=float, scores=None, held=None,
-        stop_at=None,
+        stop_at=None, patience=0, before=(),
     ):  # fmt: skip
-        self.events, self.saved, self.written, self.held = [], [], [], {}
+        self.events, self.saved, self.written, self.held = [], [*before], [], {}
         self.stop_at = stop_at
         self.losses, self.scores = losses, {"score": 1.0} if scores is None else scores
         cadence = loop.Cadence(
-            total_steps=total, steps_per_call=per_call, log_every=log, checkpoint_every=save
+            total_steps=total,
+            steps_per_call=per_call,
+            log_every=log,
+            checkpoint_every=save,
+            patience=patience,
         )
         blocks = [None] * ((total - start) // per_call)
         self.per_call = per_call
@@ -57,8 +61,15 @@ class Run:
         return state(steps[-1]), {"loss": np.array([self.losses(step) for step in steps])}
 
     def evaluate(self, now):
-        self.events.append(("evaluate", int(now.step)))
-        return self.scores
+        step = int(now.step)
+        self.events.append(("evaluate", step))
+        return {"score": self.scores[step]} if step in self.scores else self.scores
+
+    def steps(self):
+        """As if only improvements were ranked: the best is the first with the highest score."""
+        ranked = [(step, scores["score"]) for step, scores in self.saved if "score" in scores]
+        best = max(ranked, key=lambda pair: pair[1], default=None)
+        return {"last": self.saved[-1][0], **({"best": best[0]} if best else {})}
 
     def save(self, now, scores, held=None):
         self.events.append(("save", int(now.step)))
@@ -147,3 +158,37 @@ def test_a_validation_score_that_is_nan_is_named_and_not_saved():
     with pytest.raises(UserError, match="step 8: validation score is nan"):
         Run(scores={"score": float("nan")})
     assert [step for step, _ in Run(scores={"psnr": float("inf")}).saved] == [8, 12]
+
+
+#: The best is that of step 8.
+COURSE = {4: 1.0, 8: 3.0, 12: 2.0, 16: 2.5, 20: 2.9, 24: 9.0}
+
+
+def test_a_run_is_over_when_nothing_was_better_for_its_patience():
+    run = Run(total=24, save=4, patience=8, scores=COURSE)
+    assert [step for step, _ in run.saved] == [4, 8, 12, 16]
+    assert int(run.last.step) == 16
+    assert "step 16: nothing was better since step 8" in run.screen
+    assert [step for step, _ in Run(total=24, save=4, scores=COURSE).saved] == list(COURSE)
+
+
+@pytest.mark.parametrize("stop_at", [6, 8, 14])
+def test_patience_outlives_a_stop(stop_at):
+    """The best checkpoint is known from the disk: a resumed run ends where an unbroken one does."""
+    settings = {"total": 24, "save": 4, "patience": 8, "scores": COURSE}
+    first = Run(**settings, stop_at=stop_at)
+    second = Run(**settings, start=stop_at, held=first.held, before=first.saved)
+    assert int(second.last.step) == 16
+    assert first.written + second.written == Run(**settings).written
+
+
+def test_a_cadence_knows_when_a_run_is_over():
+    cadence = loop.Cadence(
+        total_steps=100, steps_per_call=1, log_every=1, checkpoint_every=1, patience=10
+    )
+    is_over = lambda **steps: cadence.is_over(steps)
+    assert not is_over()
+    assert not is_over(last=50)
+    assert not is_over(last=50, best=41)
+    assert is_over(last=50, best=40)
+    assert is_over(last=100, best=99)

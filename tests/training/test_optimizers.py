@@ -30,6 +30,25 @@ def test_adam_corrects_the_bias_of_its_first_means():
     assert updates("adam", [2.0] * 3, 0.9, 0.999) == pytest.approx([-RATE] * 3, rel=1e-4)
 
 
+def test_normalized_adam_sees_gradients_of_length_one():
+    """Each parameter by itself; by hand with b1 = 0 and b2 = 0.75, from gradients (3, 4) and 100.
+
+    Of length one they are (0.6, 0.8) and 1 at each step; so the mean squares, corrected for their
+    start, are their squares, and an update is the rate against the sign. Then the first parameter's
+    gradient turns to (0, 5), or (0, 1), and the mean square of its second value is
+    (0.64 * 0.75 + 1) / 1.75.
+    """
+    optimizer = OPTIMIZERS["normalized_adam"](constant(RATE, 0), b1=0.0, b2=0.75)
+    gradients = {"a": jnp.array([3.0, 4.0]), "b": jnp.array(100.0)}
+    first, state = optimizer.update(gradients, optimizer.init(gradients))
+    np.testing.assert_allclose(first["a"], [-RATE, -RATE], rtol=1e-4)
+    np.testing.assert_allclose(first["b"], -RATE, rtol=1e-4)
+    second, _ = optimizer.update({**gradients, "a": jnp.array([0.0, 5.0])}, state)
+    expected = [0.0, -RATE / np.sqrt((0.64 * 0.75 + 1) / 1.75)]
+    np.testing.assert_allclose(second["a"], expected, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(second["b"], -RATE, rtol=1e-4)
+
+
 def test_sgd_with_momentum_adds_up_gradients():
     """1, then 1 + 0.5, then 1 + 0.75."""
     expected = [-RATE, -1.5 * RATE, -1.75 * RATE]

@@ -1,0 +1,31 @@
+"""A VAE of binary images, by the protocol of published likelihoods (Tomczak and Welling 2018).
+
+python launch.py train --config=configs/binary_vae.py
+python launch.py train --config=configs/binary_vae.py:fashion_mnist --config.prior.name=vamp
+
+Gated dense layers, 2 x 300, and 40 latents; pixels are drawn anew at each step; the KL's weight
+rises for 100 epochs, and training ends when 50 have brought no better bound.
+experiments/likelihood.py sets it beside the published numbers.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str = "mnist_sample") -> ConfigDict:
+    dataset, test = common.parse(arg)
+    config = ConfigDict({"name": "binary_vae", "seed": 0})
+    config.data = common.data(dataset, binarize=True)
+    config.model = common.vae_model(
+        latent_size=40, log_var_range=(-6.0, 2.0), kl_warmup="100 epochs"
+    )
+    config.encoder = common.network("mlp", widths=(300, 300), activation="gated")
+    config.decoder = common.network("mlp", widths=(300, 300), activation="gated")
+    config.prior = common.prior()
+    config.likelihood = ConfigDict({"name": "bernoulli"})
+    config.optimizer = common.optimizer(5e-4, name="normalized_adam")
+    config.training = common.until_no_better("2000 epochs", 100)
+    config.checkpoint = common.checkpoint("elbo", "max")
+    config.evaluation = common.no_judge()
+    return common.shrink(config) if test else config
