@@ -26,7 +26,7 @@ import genjax
 from genjax.errors import UserError, did_you_mean
 
 #: Fields that configs of earlier versions do not have, by section.
-ADDED = {"training": {"rollbacks": 0}}
+ADDED = {"training": {"rollbacks": 0, "accumulate": 1}}
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

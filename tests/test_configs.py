@@ -4,6 +4,7 @@ import importlib
 import pathlib
 
 import jax
+import numpy as np
 import pytest
 
 from genjax import factory
@@ -65,3 +66,17 @@ def test_the_full_config_builds_on_grey_digits_and_on_colour(name, argument, mon
     cadence = experiment.cadence
     assert cadence.checkpoint_every % cadence.log_every == 0
     assert cadence.log_every % cadence.steps_per_call == 0
+
+
+@pytest.mark.parametrize("name", ["vae", "sngan", "edges_to_photo"])
+def test_half_precision_and_chunks_keep_the_state_in_float32(name):
+    config = load(name)
+    config.training.update({"dtype": "bfloat16", "accumulate": 2})
+    experiment = factory.build(config.to_dict())
+    reader, devices = experiment.reader, Devices("jit")
+    run = devices.spread(experiment.model, reader.fetch, experiment.augment)
+    block = jax.eval_shape(devices.shard, next(reader.blocks(0, 1, 2)))
+    state, _ = jax.eval_shape(run, experiment.state_shape, reader.store, block, jax.random.key(0))
+    for before, after in zip(*map(jax.tree.leaves, (experiment.state_shape, state)), strict=True):
+        assert (before.shape, before.dtype) == (after.shape, after.dtype)
+        assert after.dtype in (np.float32, np.int32)

@@ -42,6 +42,7 @@ class GAN:
       d_optimizer, g_optimizer: one for each network.
       latent_size: number of latents, standard normal.
       num_classes: 0 for a model without labels.
+      accumulate: chunks in which a batch goes through, one after the other.
     """
 
     networks: ClassVar[tuple[str, ...]] = ("generator", "discriminator")
@@ -58,6 +59,7 @@ class GAN:
     g_optimizer: optax.GradientTransformation
     latent_size: int
     num_classes: int
+    accumulate: int = 1
 
     @property
     def batches_per_step(self) -> int:
@@ -108,12 +110,13 @@ class GAN:
     def _discriminator_step(
         self, state: TrainState, batch: Batch, key: PRNGKey
     ) -> tuple[TrainState, Metrics]:
-        real, labels, positions = 2 * batch["image"] - 1, self._labels(batch), batch["position"]
-        fake, _ = self._fake(state.params["generator"], state, labels, positions, key)
+        g_params, g_stats = state.params["generator"], state.stats["generator"]
 
-        def loss_fn(params):
+        def loss_fn(params, stats, batch):
+            real, labels, positions = 2 * batch["image"] - 1, self._labels(batch), batch["position"]
+            fake, _ = self._fake(g_params, g_stats, labels, positions, key)
             (real_logits, real_classes), stats = apply_network(
-                self.discriminator, params, state.stats["discriminator"], real, labels
+                self.discriminator, params, stats, real, labels
             )
             (fake_logits, fake_classes), stats = apply_network(
                 self.discriminator, params, stats, fake, labels
@@ -138,13 +141,16 @@ class GAN:
                 penalty = self.penalty(critic, real, fake, penalty_key, positions, AXIS).mean()
                 metrics["penalty"] = penalty
                 loss += self.penalty_weight * penalty
-            return loss, (stats, metrics)
+            return loss, (stats, metrics, {})
 
-        params, opt, (stats, metrics) = gradient_step(
+        params, opt, (stats, metrics, _) = gradient_step(
             loss_fn,
             self.d_optimizer,
             state.params["discriminator"],
             state.opt["discriminator"],
+            state.stats["discriminator"],
+            batch,
+            self.accumulate,
         )
         return state.replace(
             params=state.params | {"discriminator": params},
@@ -155,10 +161,9 @@ class GAN:
     def _generator_step(
         self, state: TrainState, batch: Batch, key: PRNGKey
     ) -> tuple[TrainState, Metrics]:
-        labels = self._labels(batch)
-
-        def loss_fn(params):
-            fake, stats = self._fake(params, state, labels, batch["position"], key)
+        def loss_fn(params, stats, batch):
+            labels = self._labels(batch)
+            fake, stats = self._fake(params, stats, labels, batch["position"], key)
             (logits, classes), _ = apply_network(
                 self.discriminator,
                 state.params["discriminator"],
@@ -171,10 +176,16 @@ class GAN:
             if classes is not None:
                 metrics["g_class_loss"] = self._class_loss(classes, labels)
                 loss += self.auxiliary_weight * metrics["g_class_loss"]
-            return loss, (stats, metrics)
+            return loss, (stats, metrics, {})
 
-        params, opt, (stats, metrics) = gradient_step(
-            loss_fn, self.g_optimizer, state.params["generator"], state.opt["generator"]
+        params, opt, (stats, metrics, _) = gradient_step(
+            loss_fn,
+            self.g_optimizer,
+            state.params["generator"],
+            state.opt["generator"],
+            state.stats["generator"],
+            batch,
+            self.accumulate,
         )
         new, average = {"params": params, **stats}, state.ema["generator"]
         ema = moving_average(average, new, self.ema_decay, state.step)
@@ -185,12 +196,10 @@ class GAN:
             ema={"generator": ema},
         ), metrics
 
-    def _fake(self, params, state, labels, positions, key) -> tuple[Images, PyTree]:
+    def _fake(self, params, stats, labels, positions, key) -> tuple[Images, PyTree]:
         """Images in [-1, 1] in training mode, and the generator's moved-on statistics."""
         latents = rng.normal(rng.stream(key, "latents"), positions, (self.latent_size,))
-        raw, stats = apply_network(
-            self.generator, params, state.stats["generator"], latents, labels
-        )
+        raw, stats = apply_network(self.generator, params, stats, latents, labels)
         return jnp.tanh(raw), stats
 
     def _class_loss(self, class_logits, labels):

@@ -41,6 +41,7 @@ class VAE:
       num_classes: 0 for a model without labels.
       kl_weight: the weight of the KL term at each step; 1 is the bound.
       free_bits: nats below which a latent's mean KL is not pressed (Kingma et al. 2016).
+      accumulate: chunks in which a batch goes through, one after the other.
     """
 
     networks: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
@@ -54,6 +55,7 @@ class VAE:
     num_classes: int
     kl_weight: Schedule
     free_bits: float
+    accumulate: int = 1
 
     def init(self, key: PRNGKey, batch: Batch) -> TrainState:
         """The state before the first step; `batch` gives shapes only."""
@@ -78,17 +80,17 @@ class VAE:
         self, state: TrainState, batch: Batch, key: PRNGKey
     ) -> tuple[TrainState, Metrics]:
         """One step up the bound, its KL weighted by `kl_weight` and held above `free_bits`."""
-        images, labels = batch["image"], self._labels(batch)
-        noise = rng.normal(rng.stream(key, "latents"), batch["position"], (self.latent_size,))
         weight = self.kl_weight(state.step)
 
-        def loss_fn(params):
+        def loss_fn(params, stats, batch):
+            images, labels = batch["image"], self._labels(batch)
+            noise = rng.normal(rng.stream(key, "latents"), batch["position"], (self.latent_size,))
             (mean, log_var), encoder_stats = apply_network(
-                self.encoder, params["encoder"], state.stats["encoder"], images, labels
+                self.encoder, params["encoder"], stats["encoder"], images, labels
             )
             latents = mean + jnp.exp(0.5 * log_var) * noise
             outputs, decoder_stats = apply_network(
-                self.decoder, params["decoder"], state.stats["decoder"], latents, labels
+                self.decoder, params["decoder"], stats["decoder"], latents, labels
             )
             log_prob = self.likelihood.log_prob(params["likelihood"], outputs, images).mean()
             # The mean over the whole batch comes before the maximum with the free bits.
@@ -101,14 +103,21 @@ class VAE:
                 "kl": kl.sum(),
                 "kl_per_dimension": kl,
                 "kl_weight": weight,
+                "moments": (mean.mean(0), (mean**2).mean(0)),
             }
-            stats = {"encoder": encoder_stats, "decoder": decoder_stats}
-            return loss, (stats, metrics, (mean.mean(0), (mean**2).mean(0)))
+            return loss, ({"encoder": encoder_stats, "decoder": decoder_stats}, metrics, {})
 
-        params, opt, (stats, metrics, moments) = gradient_step(
-            loss_fn, self.optimizer, state.params, state.opt["vae"]
+        params, opt, (stats, metrics, _) = gradient_step(
+            loss_fn,
+            self.optimizer,
+            state.params,
+            state.opt["vae"],
+            state.stats,
+            batch,
+            self.accumulate,
         )
-        metrics, (first, second) = pmean((metrics, moments))
+        metrics = pmean(metrics)
+        first, second = metrics.pop("moments")
         # Burda et al. 2016: a latent is active where its posterior mean moves with the image.
         metrics["active_units"] = jnp.sum(second - first**2 > 0.01).astype(jnp.float32)
         state = state.replace(step=state.step + 1, params=params, opt={"vae": opt}, stats=stats)
