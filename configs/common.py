@@ -225,6 +225,7 @@ def training(duration: str, batch_size: int, **overrides) -> ConfigDict:
         "patience": "0 epochs",  # ends the run when it was without a better checkpoint for so long
         "parallel": "pmap",
         "dtype": "float32",
+        "accumulate": 1,  # chunks in which a device takes its part of a batch, for less memory
         "rollbacks": 0,  # how often, when numbers are no longer finite, to go back to a checkpoint
     }
     return ConfigDict(section | overrides)

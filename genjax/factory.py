@@ -214,7 +214,8 @@ class Experiment:
 
     def check_batch_size(self) -> None:
         """Raises a UserError if the devices can not share a batch; only training has to."""
-        self.devices.check_batch_size(self.config["training"]["batch_size"])
+        fields = self.config["training"]
+        self.devices.check_batch_size(fields["batch_size"], fields["accumulate"])
         if self.judge is not None:
             with errors_within("evaluation.classifier"):
                 self.judge.check_batch_size()
@@ -559,6 +560,7 @@ def _autoencoder(model: type[VAE], experiment: Experiment, **parts: Any) -> VAE:
         fields.without("latent_size", "log_var_range", "kl_weight", "kl_warmup"),
         prior=construct(choose("prior.name", prior["name"], PRIORS), prior),
         optimizer=experiment.optimizer(config["optimizer"]),
+        accumulate=config["training"]["accumulate"],
         kl_weight=schedule.with_warmup(
             schedule.constant(fields["kl_weight"], 0),
             experiment.steps("model.kl_warmup", experiment.steps("training.duration")),
@@ -607,6 +609,7 @@ def _gan(experiment: Experiment) -> GAN:
     return construct(
         GAN,
         fields.without("loss", "penalty"),
+        accumulate=experiment.config["training"]["accumulate"],
         generator=experiment.network("generator", 1, shape=experiment.sources["train"].image_shape),
         discriminator=discriminator,
         loss=choose("model.loss", fields["loss"], ADVERSARIAL_LOSSES),
@@ -629,6 +632,7 @@ def _classifier(experiment: Experiment) -> Classifier:
     return construct(
         Classifier,
         fields.without("feature_size"),
+        accumulate=experiment.config["training"]["accumulate"],
         encoder=heads.Classifier(trunk, num_classes, fields["feature_size"]),
         optimizer=experiment.optimizer(experiment.config["optimizer"]),
         num_classes=num_classes,
@@ -655,6 +659,7 @@ def _regression(experiment: Experiment) -> Regression:
     return construct(
         Regression,
         fields,
+        accumulate=experiment.config["training"]["accumulate"],
         generator=_image_generator(experiment, *_shapes(experiment)),
         g_optimizer=experiment.optimizer(section),
     )
@@ -666,6 +671,7 @@ def _pix2pix(experiment: Experiment) -> Pix2Pix:
     return construct(
         Pix2Pix,
         fields.without("loss"),
+        accumulate=experiment.config["training"]["accumulate"],
         generator=_image_generator(experiment, *_shapes(experiment)),
         discriminator=experiment.image_network("discriminator", PATCHES),
         loss=choose("model.loss", fields["loss"], ADVERSARIAL_LOSSES),
@@ -692,6 +698,7 @@ def _cyclegan(experiment: Experiment) -> CycleGAN:
     return construct(
         CycleGAN,
         fields.without("loss"),
+        accumulate=experiment.config["training"]["accumulate"],
         forward=_image_generator(experiment, ours, theirs),
         backward=_image_generator(experiment, theirs, ours),
         image_judge=judge,
@@ -738,6 +745,7 @@ SECTIONS: dict[str, tuple[str, ...] | None] = {
         "parallel",
         "dtype",
         "rollbacks",
+        "accumulate",
     ),
     "checkpoint": ("max_to_keep", "best_metric", "best_mode"),
     "evaluation": ("batch_size", "num_samples", "classifier"),
@@ -756,6 +764,7 @@ def build(config: Mapping[str, Any]) -> Experiment:
     experiment = Experiment(config)
     _ = experiment.devices, experiment.reader, experiment.augment, experiment.cadence
     _ = experiment.state_shape
+    _check_accumulation(config)
     _check_scores(experiment)
     return experiment
 
@@ -773,6 +782,17 @@ def _check_layout(config: Section) -> None:
     for name, fields in SECTIONS.items():
         if fields is not None:
             config[name].check_names(fields)
+
+
+def _check_accumulation(config: Section) -> None:
+    """Raises a UserError if chunks of a batch would not add up to what the batch gives."""
+    model, num = config["model"], config["training"]["accumulate"]
+    whole = {"free_bits": model.get("free_bits"), "penalty": model.get("penalty") == "dragan"}
+    for name in (name for name, of_batch in whole.items() if of_batch and num > 1):
+        raise UserError(
+            f"model.{name}: {model[name]!r} looks at the whole batch, which training.accumulate = "
+            f"{num} cuts into chunks; choose training.accumulate = 1"
+        )
 
 
 def _check_scores(experiment: Experiment) -> None:

@@ -113,6 +113,7 @@ SAMPLES = Rule(
 
 #: What the numbers of a config may be, by the last part of their path.
 NUMBERS = {
+    "accumulate": COUNT,
     "auxiliary_weight": AMOUNT,
     "b1": DECAY,
     "b2": DECAY,

@@ -26,7 +26,10 @@ import genjax
 from genjax.errors import UserError, did_you_mean
 
 #: Fields that configs of earlier versions do not have, by section, as it was without them.
-ADDED = {"training": {"rollbacks": 0, "patience": "0 epochs"}, "data": {"binarize": False}}
+ADDED = {
+    "training": {"rollbacks": 0, "patience": "0 epochs", "accumulate": 1},
+    "data": {"binarize": False},
+}
 #: The same for a VAE's config.
 ADDED_TO_VAE = {
     "model": {"log_var_range": [], "objective": "elbo", "draws": 1},

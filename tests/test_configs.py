@@ -5,6 +5,7 @@ import pathlib
 import re
 
 import jax
+import numpy as np
 import pytest
 
 from genjax import factory
@@ -80,3 +81,17 @@ def test_a_shipped_sweep_has_trials_of_the_config_that_it_names(path):
     trials = sweep.trials(config)
     assert len({trial.name for trial in trials}) == len(trials) >= 8
     assert sweep.metric in factory.build(load(command[1]).to_dict()).metrics()
+
+
+@pytest.mark.parametrize("name", ["vae", "sngan", "edges_to_photo"])
+def test_half_precision_and_chunks_keep_the_state_in_float32(name):
+    config = load(name)
+    config.training.update({"dtype": "bfloat16", "accumulate": 2})
+    experiment = factory.build(config.to_dict())
+    reader, devices = experiment.reader, Devices("jit")
+    run = devices.spread(experiment.model, reader.fetch, experiment.augment)
+    block = jax.eval_shape(devices.shard, next(reader.blocks(0, 1, 2)))
+    state, _ = jax.eval_shape(run, experiment.state_shape, reader.store, block, jax.random.key(0))
+    for before, after in zip(*map(jax.tree.leaves, (experiment.state_shape, state)), strict=True):
+        assert (before.shape, before.dtype) == (after.shape, after.dtype)
+        assert after.dtype in (np.float32, np.int32)

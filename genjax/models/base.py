@@ -14,6 +14,7 @@ from genjax import rng
 from genjax.errors import UserError
 from genjax.losses.likelihoods import Likelihood
 from genjax.losses.priors import Prior, StandardNormal
+from genjax.nn.channels import channel_mean
 from genjax.nn.layers import pmean
 from genjax.types import Batch, Images, Labels, Latents, PerExample, Positions, PRNGKey, PyTree
 
@@ -259,16 +260,58 @@ def moving_average(average: PyTree, new: PyTree, decay: float, step: Int[Array, 
     return optax.incremental_update(new, average, 1 - decay)
 
 
+#: (parameters, other collections, batch) -> (mean over the batch's examples, (moved-on collections,
+#: metrics, what was made of each row)).
+Loss = Callable[[PyTree, PyTree, Batch], tuple[Array, tuple[PyTree, Metrics, PyTree]]]
+
+
 def gradient_step(
-    loss_fn: Callable[[PyTree], tuple[Array, Any]],
+    loss_fn: Loss,
     optimizer: optax.GradientTransformation,
     params: PyTree,
     opt_state: PyTree,
-) -> tuple[PyTree, PyTree, Any]:
+    stats: PyTree,
+    batch: Batch,
+    accumulate: int,
+    name: str = "",
+) -> tuple[PyTree, PyTree, tuple[PyTree, Metrics, PyTree]]:
     """(parameters, optimizer state, what `loss_fn` gave beside the loss) after one update.
 
-    `loss_fn` is the mean over this shard's examples; the gradient is the mean over shards.
+    Two metrics come to those of `loss_fn`, with `name` before theirs: `gradient_norm`, over all
+    parameters, and `dead_units`, the share of units whose kernel's gradient is 0: no example of
+    the batch woke them.
+
+    This shard's rows of the batch go through in `accumulate` chunks, one after the other, of which
+    only one is in memory; collections move on from chunk to chunk. Gradients and metrics are means
+    over chunks, and the gradient is one over shards, too.
     """
-    gradients, aux = jax.grad(loss_fn, has_aux=True)(params)
-    updates, opt_state = optimizer.update(pmean(gradients), opt_state, params)
-    return optax.apply_updates(params, updates), opt_state, aux
+    gradient = jax.grad(loss_fn, has_aux=True)
+    if accumulate == 1:
+        gradients, aux = gradient(params, stats, batch)
+    else:
+
+        def add(carry, chunk):
+            total, stats = carry
+            gradients, (stats, metrics, made) = gradient(params, stats, chunk)
+            return (jax.tree.map(jnp.add, total, gradients), stats), (metrics, made)
+
+        chunks = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), dict(batch))
+        start = jax.tree.map(jnp.zeros_like, params), stats
+        (total, stats), (metrics, made) = jax.lax.scan(add, start, chunks)
+        gradients = jax.tree.map(lambda x: x / accumulate, total)
+        metrics = jax.tree.map(lambda x: x.mean(0), metrics)
+        aux = stats, metrics, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), made)
+    gradients, (stats, metrics, made) = pmean(gradients), aux
+    metrics |= {f"{name}{metric}": value for metric, value in _health(gradients).items()}
+    updates, opt_state = optimizer.update(gradients, opt_state, params)
+    return optax.apply_updates(params, updates), opt_state, (stats, metrics, made)
+
+
+def _health(gradients: PyTree) -> Metrics:
+    """What gradients say of a network."""
+    squares = [jnp.square(leaf) for leaf in jax.tree.leaves(gradients)]
+    means = [channel_mean(leaf) if leaf.ndim > 1 else leaf for leaf in squares]
+    total = sum(m.sum() * (x.size / m.size) for m, x in zip(means, squares, strict=True))
+    units = [m for m, x in zip(means, squares, strict=True) if x.ndim > 1]
+    dead = sum(jnp.sum(unit == 0) for unit in units) / max(sum(unit.size for unit in units), 1)
+    return {"gradient_norm": jnp.sqrt(total), "dead_units": dead}

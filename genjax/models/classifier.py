@@ -28,6 +28,7 @@ class Classifier:
       encoder: images in [0, 1] to (class logits, features).
       optimizer: for all parameters.
       num_classes: number of labels.
+      accumulate: chunks in which a batch goes through, one after the other.
     """
 
     networks: ClassVar[tuple[str, ...]] = ("encoder",)
@@ -36,6 +37,7 @@ class Classifier:
     encoder: nn.Module
     optimizer: optax.GradientTransformation
     num_classes: int
+    accumulate: int = 1
 
     def init(self, key: PRNGKey, batch: Batch) -> TrainState:
         """The state before the first step; `batch` gives shapes only."""
@@ -54,16 +56,20 @@ class Classifier:
         """One step down the cross-entropy."""
         del key  # the step draws nothing
 
-        def loss_fn(params):
-            (logits, _), stats = apply_network(
-                self.encoder, params, state.stats["encoder"], batch["image"]
-            )
+        def loss_fn(params, stats, batch):
+            (logits, _), stats = apply_network(self.encoder, params, stats, batch["image"])
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
             accuracy = (logits.argmax(-1) == batch["label"]).mean()
-            return losses.mean(), (stats, {"loss": losses.mean(), "accuracy": accuracy})
+            return losses.mean(), (stats, {"loss": losses.mean(), "accuracy": accuracy}, {})
 
-        params, opt, (stats, metrics) = gradient_step(
-            loss_fn, self.optimizer, state.params["encoder"], state.opt["encoder"]
+        params, opt, (stats, metrics, _) = gradient_step(
+            loss_fn,
+            self.optimizer,
+            state.params["encoder"],
+            state.opt["encoder"],
+            state.stats["encoder"],
+            batch,
+            self.accumulate,
         )
         state = state.replace(
             step=state.step + 1,

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array
 
 from genjax import rng
 from genjax.losses.adversarial import AdversarialLoss
@@ -42,6 +43,7 @@ class GAN:
       d_optimizer, g_optimizer: one for each network.
       latent_size: number of latents, standard normal.
       num_classes: 0 for a model without labels.
+      accumulate: chunks in which a batch goes through, one after the other.
     """
 
     networks: ClassVar[tuple[str, ...]] = ("generator", "discriminator")
@@ -58,6 +60,7 @@ class GAN:
     g_optimizer: optax.GradientTransformation
     latent_size: int
     num_classes: int
+    accumulate: int = 1
 
     @property
     def batches_per_step(self) -> int:
@@ -103,17 +106,22 @@ class GAN:
         last = jax.tree.map(lambda rows: rows[-1], batches)
         state, g_metrics = self._generator_step(state, last, rng.stream(key, "generator"))
         metrics = jax.tree.map(lambda each: each.mean(0), d_metrics) | g_metrics
-        return state.replace(step=state.step + 1), pmean(metrics)
+        metrics = pmean(metrics | {"real_moments": _moments(2 * last["image"] - 1)})
+        fake, real = (_spread(*metrics.pop(f"{which}_moments")) for which in ("fake", "real"))
+        # Of a batch: how far samples lie apart beside real images; 0 where all are the same.
+        metrics["diversity"] = fake / real
+        return state.replace(step=state.step + 1), metrics
 
     def _discriminator_step(
         self, state: TrainState, batch: Batch, key: PRNGKey
     ) -> tuple[TrainState, Metrics]:
-        real, labels, positions = 2 * batch["image"] - 1, self._labels(batch), batch["position"]
-        fake, _ = self._fake(state.params["generator"], state, labels, positions, key)
+        g_params, g_stats = state.params["generator"], state.stats["generator"]
 
-        def loss_fn(params):
+        def loss_fn(params, stats, batch):
+            real, labels, positions = 2 * batch["image"] - 1, self._labels(batch), batch["position"]
+            fake, _ = self._fake(g_params, g_stats, labels, positions, key)
             (real_logits, real_classes), stats = apply_network(
-                self.discriminator, params, state.stats["discriminator"], real, labels
+                self.discriminator, params, stats, real, labels
             )
             (fake_logits, fake_classes), stats = apply_network(
                 self.discriminator, params, stats, fake, labels
@@ -138,13 +146,17 @@ class GAN:
                 penalty = self.penalty(critic, real, fake, penalty_key, positions, AXIS).mean()
                 metrics["penalty"] = penalty
                 loss += self.penalty_weight * penalty
-            return loss, (stats, metrics)
+            return loss, (stats, metrics, {})
 
-        params, opt, (stats, metrics) = gradient_step(
+        params, opt, (stats, metrics, _) = gradient_step(
             loss_fn,
             self.d_optimizer,
             state.params["discriminator"],
             state.opt["discriminator"],
+            state.stats["discriminator"],
+            batch,
+            self.accumulate,
+            "d_",
         )
         return state.replace(
             params=state.params | {"discriminator": params},
@@ -155,10 +167,9 @@ class GAN:
     def _generator_step(
         self, state: TrainState, batch: Batch, key: PRNGKey
     ) -> tuple[TrainState, Metrics]:
-        labels = self._labels(batch)
-
-        def loss_fn(params):
-            fake, stats = self._fake(params, state, labels, batch["position"], key)
+        def loss_fn(params, stats, batch):
+            labels = self._labels(batch)
+            fake, stats = self._fake(params, stats, labels, batch["position"], key)
             (logits, classes), _ = apply_network(
                 self.discriminator,
                 state.params["discriminator"],
@@ -167,14 +178,21 @@ class GAN:
                 labels,
             )
             loss = self.loss.generator(logits).mean()
-            metrics = {"g_loss": loss}
+            metrics = {"g_loss": loss, "fake_moments": _moments(fake)}
             if classes is not None:
                 metrics["g_class_loss"] = self._class_loss(classes, labels)
                 loss += self.auxiliary_weight * metrics["g_class_loss"]
-            return loss, (stats, metrics)
+            return loss, (stats, metrics, {})
 
-        params, opt, (stats, metrics) = gradient_step(
-            loss_fn, self.g_optimizer, state.params["generator"], state.opt["generator"]
+        params, opt, (stats, metrics, _) = gradient_step(
+            loss_fn,
+            self.g_optimizer,
+            state.params["generator"],
+            state.opt["generator"],
+            state.stats["generator"],
+            batch,
+            self.accumulate,
+            "g_",
         )
         new, average = {"params": params, **stats}, state.ema["generator"]
         ema = moving_average(average, new, self.ema_decay, state.step)
@@ -185,12 +203,10 @@ class GAN:
             ema={"generator": ema},
         ), metrics
 
-    def _fake(self, params, state, labels, positions, key) -> tuple[Images, PyTree]:
+    def _fake(self, params, stats, labels, positions, key) -> tuple[Images, PyTree]:
         """Images in [-1, 1] in training mode, and the generator's moved-on statistics."""
         latents = rng.normal(rng.stream(key, "latents"), positions, (self.latent_size,))
-        raw, stats = apply_network(
-            self.generator, params, state.stats["generator"], latents, labels
-        )
+        raw, stats = apply_network(self.generator, params, stats, latents, labels)
         return jnp.tanh(raw), stats
 
     def _class_loss(self, class_logits, labels):
@@ -206,3 +222,13 @@ class GAN:
     def generate(self, params: PyTree, latents: Latents, labels: Labels | None = None) -> Images:
         """Images in [0, 1] for `latents` and, in a conditional model, `labels`."""
         return (jnp.tanh(self.generator.apply(params, latents, labels, train=False)) + 1) / 2
+
+
+def _moments(images: Images) -> tuple[Array, Array]:
+    """The mean over the batch of each value and of its square."""
+    return images.mean(0), jnp.square(images).mean(0)
+
+
+def _spread(mean: Array, mean_square: Array) -> Array:
+    """The root of the values' mean variance."""
+    return jnp.sqrt(jnp.mean(mean_square - jnp.square(mean)))

@@ -58,6 +58,7 @@ class Regression:
       generator: images in [-1, 1], and where they have pixels (1, else -1), to images in [-1, 1].
       g_optimizer: for it.
       ema_decay: of the moving average of its variables, which is what translates.
+      accumulate: chunks in which a batch goes through, one after the other.
     """
 
     networks: ClassVar[tuple[str, ...]] = ("generator",)
@@ -67,6 +68,7 @@ class Regression:
     generator: nn.Module
     g_optimizer: optax.GradientTransformation
     ema_decay: float
+    accumulate: int = 1
 
     def init(self, key: PRNGKey, batch: Batch) -> TrainState:
         """The state before the first step; `batch` gives shapes only."""
@@ -89,15 +91,20 @@ class Regression:
         return state.replace(step=state.step + 1), pmean(metrics)
 
     def _generator_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        def loss_fn(params):
-            made, stats = apply_network(
-                self.generator, params, state.stats["generator"], *_told(batch)
-            )
+        def loss_fn(params, stats, batch):
+            made, stats = apply_network(self.generator, params, stats, *_told(batch))
             loss, metrics = self._generator_loss(state, batch, made)
-            return loss, (stats, metrics)
+            return loss, (stats, metrics, {})
 
-        params, opt, (stats, metrics) = gradient_step(
-            loss_fn, self.g_optimizer, state.params["generator"], state.opt["generator"]
+        params, opt, (stats, metrics, _) = gradient_step(
+            loss_fn,
+            self.g_optimizer,
+            state.params["generator"],
+            state.opt["generator"],
+            state.stats["generator"],
+            batch,
+            self.accumulate,
+            "g_",
         )
         new, average = {"params": params, **stats}, state.ema["generator"]
         ema = moving_average(average, new, self.ema_decay, state.step)
@@ -178,21 +185,28 @@ class Pix2Pix(Regression):
         return jnp.concatenate([_signed(batch["condition"]), images], axis=-1)
 
     def _discriminator_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        made, _ = apply_network(
-            self.generator, state.params["generator"], state.stats["generator"], *_told(batch)
-        )
+        g_params, g_stats = state.params["generator"], state.stats["generator"]
 
-        def loss_fn(params):
+        def loss_fn(params, stats, batch):
+            made, _ = apply_network(self.generator, g_params, g_stats, *_told(batch))
             judge = lambda stats, images: apply_network(
                 self.discriminator, params, stats, self._pair(batch, images)
             )
-            real, stats = judge(state.stats["discriminator"], _signed(batch["image"]))
+            real, stats = judge(stats, _signed(batch["image"]))
             fake, stats = judge(stats, made)
             loss = self.loss.discriminator(real.ravel(), fake.ravel()).mean()
-            return loss, (stats, {"d_loss": loss, "d_real": real.mean(), "d_fake": fake.mean()})
+            metrics = {"d_loss": loss, "d_real": real.mean(), "d_fake": fake.mean()}
+            return loss, (stats, metrics, {})
 
-        params, opt, (stats, metrics) = gradient_step(
-            loss_fn, self.d_optimizer, state.params["discriminator"], state.opt["discriminator"]
+        params, opt, (stats, metrics, _) = gradient_step(
+            loss_fn,
+            self.d_optimizer,
+            state.params["discriminator"],
+            state.opt["discriminator"],
+            state.stats["discriminator"],
+            batch,
+            self.accumulate,
+            "d_",
         )
         return state.replace(
             params=state.params | {"discriminator": params},
@@ -231,6 +245,7 @@ class CycleGAN:
       identity_weight: of what a generator changes in images that are of its kind already.
       pool_size: past fakes of each kind; at least a batch.
       ema_decay: of the moving average of the generators, which is what translates.
+      accumulate: chunks in which a batch goes through, one after the other.
     """
 
     networks: ClassVar[tuple[str, ...]] = ("generator", "discriminator")
@@ -248,6 +263,7 @@ class CycleGAN:
     identity_weight: float
     pool_size: int
     ema_decay: float
+    accumulate: int = 1
 
     @property
     def _generators(self) -> dict[str, nn.Module]:
@@ -300,14 +316,14 @@ class CycleGAN:
     def _generator_step(
         self, state: TrainState, inputs: dict[str, Images]
     ) -> tuple[TrainState, dict[str, Images], Metrics]:
-        def loss_fn(params):
+        def loss_fn(params, stats, inputs):
             run = lambda way, images: apply_network(
-                self._generators[way], params[way], state.stats["generator"][way], images
+                self._generators[way], params[way], stats[way], images
             )
             game = cycle = same = 0.0
-            made, stats = {}, {}
+            made, moved = {}, {}
             for way in WAYS:
-                made[way], stats[way] = run(way, inputs[way])
+                made[way], moved[way] = run(way, inputs[way])
                 logits, _ = apply_network(
                     self._judges[way],
                     state.params["discriminator"][way],
@@ -322,10 +338,17 @@ class CycleGAN:
             loss = game + self.cycle_weight * cycle + self.identity_weight * same
             metrics = {"g_loss": game, "cycle": cycle}
             metrics |= {"identity": same} if self.identity_weight else {}
-            return loss, (stats, made, metrics)
+            return loss, (moved, metrics, made)
 
-        params, opt, (stats, made, metrics) = gradient_step(
-            loss_fn, self.g_optimizer, state.params["generator"], state.opt["generator"]
+        params, opt, (stats, metrics, made) = gradient_step(
+            loss_fn,
+            self.g_optimizer,
+            state.params["generator"],
+            state.opt["generator"],
+            state.stats["generator"],
+            inputs,
+            self.accumulate,
+            "g_",
         )
         new = {way: {"params": params[way], **stats[way]} for way in WAYS}
         ema = moving_average(state.ema["generator"], new, self.ema_decay, state.step)
@@ -340,22 +363,29 @@ class CycleGAN:
     def _discriminator_step(
         self, state: TrainState, inputs: dict[str, Images], shown: dict[str, Images]
     ) -> tuple[TrainState, Metrics]:
-        def loss_fn(params):
-            loss, real_logits, fake_logits, stats = 0.0, 0.0, 0.0, {}
+        def loss_fn(params, stats, batch):
+            loss, real_logits, fake_logits, moved = 0.0, 0.0, 0.0, {}
             for way in WAYS:
                 judge = lambda stats, images, way=way: apply_network(
                     self._judges[way], params[way], stats, images
                 )
-                kept = state.stats["discriminator"][way]
-                real, kept = judge(kept, inputs[BACK[way]])
-                fake, stats[way] = judge(kept, shown[way])
+                real, kept = judge(stats[way], batch["real"][way])
+                fake, moved[way] = judge(kept, batch["shown"][way])
                 loss += self.loss.discriminator(real.ravel(), fake.ravel()).mean()
                 real_logits += real.mean() / 2
                 fake_logits += fake.mean() / 2
-            return loss, (stats, {"d_loss": loss, "d_real": real_logits, "d_fake": fake_logits})
+            metrics = {"d_loss": loss, "d_real": real_logits, "d_fake": fake_logits}
+            return loss, (moved, metrics, {})
 
-        params, opt, (stats, metrics) = gradient_step(
-            loss_fn, self.d_optimizer, state.params["discriminator"], state.opt["discriminator"]
+        params, opt, (stats, metrics, _) = gradient_step(
+            loss_fn,
+            self.d_optimizer,
+            state.params["discriminator"],
+            state.opt["discriminator"],
+            state.stats["discriminator"],
+            {"real": {way: inputs[BACK[way]] for way in WAYS}, "shown": shown},
+            self.accumulate,
+            "d_",
         )
         return state.replace(
             params=state.params | {"discriminator": params},

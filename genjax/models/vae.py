@@ -55,6 +55,7 @@ class VAE:
       draws: k, for each image and step.
       kl_weight: the weight of the KL term at each step; 1 is the bound.
       free_bits: nats below which a part of the mean KL is not pressed (Kingma et al. 2016).
+      accumulate: chunks in which a batch goes through, one after the other.
     """
 
     networks: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
@@ -72,6 +73,7 @@ class VAE:
     draws: int
     kl_weight: Schedule
     free_bits: float
+    accumulate: int = 1
 
     @property
     def prior_size(self) -> int:
@@ -105,22 +107,22 @@ class VAE:
     ) -> tuple[TrainState, Metrics]:
         """One step up the bound, its KL weighted by `kl_weight` and held above `free_bits`."""
         num = self.draws
-        shape = (num, self.latent_size)
-        noise = rng.normal(rng.stream(key, "latents"), batch["position"], shape)
-        noise = noise.reshape(-1, self.latent_size)
-        images, labels = batch["image"], self._labels(batch)
-        many_images, many_labels = _repeated((images, labels), num)
         weight = self.kl_weight(state.step)
 
-        def loss_fn(params):
-            variables = self._variables(params, state.stats)
+        def loss_fn(params, stats, batch):
+            shape = (num, self.latent_size)
+            noise = rng.normal(rng.stream(key, "latents"), batch["position"], shape)
+            noise = noise.reshape(-1, self.latent_size)
+            images, labels = batch["image"], self._labels(batch)
+            many_images, many_labels = _repeated((images, labels), num)
+            variables = self._variables(params, stats)
             encoded, encoder_stats = apply_network(
-                self.encoder, params["encoder"], state.stats["encoder"], images, labels
+                self.encoder, params["encoder"], stats["encoder"], images, labels
             )
             encoded = _repeated(encoded, num)
             drawn = self.draw_latents(variables, encoded, noise)
             outputs, decoder_stats = apply_network(
-                self.decoder, params["decoder"], state.stats["decoder"], drawn.latents, many_labels
+                self.decoder, params["decoder"], stats["decoder"], drawn.latents, many_labels
             )
             log_prob = self.likelihood.log_prob(params["likelihood"], outputs, many_images)
             kl = self._kl(variables, encoded, drawn, estimated=self.objective == "iwae")
@@ -138,16 +140,23 @@ class VAE:
                 "log_prob": log_prob.mean(),
                 "kl": mean_kl.sum(),
                 "kl_weight": weight,
+                "moments": (drawn.mean.mean(0), (drawn.mean**2).mean(0)),
             }
             if len(mean_kl) == self.latent_size:
                 metrics["kl_per_dimension"] = mean_kl
-            stats = {"encoder": encoder_stats, "decoder": decoder_stats}
-            return loss, (stats, metrics, (drawn.mean.mean(0), (drawn.mean**2).mean(0)))
+            return loss, ({"encoder": encoder_stats, "decoder": decoder_stats}, metrics, {})
 
-        params, opt, (stats, metrics, moments) = gradient_step(
-            loss_fn, self.optimizer, state.params, state.opt["vae"]
+        params, opt, (stats, metrics, _) = gradient_step(
+            loss_fn,
+            self.optimizer,
+            state.params,
+            state.opt["vae"],
+            state.stats,
+            batch,
+            self.accumulate,
         )
-        metrics, (first, second) = pmean((metrics, moments))
+        metrics = pmean(metrics)
+        first, second = metrics.pop("moments")
         # Burda et al. 2016: a latent is active where its posterior mean moves with the image.
         metrics["active_units"] = jnp.sum(second - first**2 > 0.01).astype(jnp.float32)
         state = state.replace(step=state.step + 1, params=params, opt={"vae": opt}, stats=stats)

@@ -9,6 +9,8 @@ Series = Mapping[int, float]
 
 #: Losses whose discriminator is done when its loss is nothing.
 SATURATING = ("minimax", "non_saturating", "hinge", "least_squares")
+#: Where a network's units are, by what its metrics begin with.
+UNITS = {"": "", "d_": "of the discriminator ", "g_": "of the generator "}
 
 
 class Rule(NamedTuple):
@@ -38,7 +40,24 @@ def rules(config: Mapping[str, Any]) -> list[Rule]:
             2,
             "mode collapse: samples are of fewer classes than they were; the best checkpoint may "
             "be the better one; try model.penalty, a lower learning rate or a larger batch",
-        )
+        ),
+        Rule(
+            "train/diversity",
+            lambda value, highest: value < 0.5 * highest,
+            10,
+            "mode collapse: samples differ half as much as they did; the best checkpoint may be "
+            "the better one; try model.penalty, a lower learning rate or a larger batch",
+        ),
+        *(
+            Rule(
+                f"train/{network}dead_units",
+                lambda value, _: value > 0.5,
+                10,
+                f"more than half of the units {where}learn nothing any more: their gradients are "
+                "0; try a lower learning rate, a clip_norm or a normalization",
+            )
+            for network, where in UNITS.items()
+        ),
     ]
     if size := model.get("latent_size") if model.get("name") in ("vae", "hvae") else None:
         found.append(

@@ -114,12 +114,14 @@ class Devices:
         everywhere = self._sharding(PartitionSpec())
         return jax.jit(lambda block: block["flag"].any(), out_shardings=everywhere)
 
-    def check_batch_size(self, batch_size: int) -> None:
-        """Raises a UserError if the devices do not divide `batch_size`."""
-        if batch_size < 1 or batch_size % len(self):
-            near = max(1, round(batch_size / len(self))) * len(self)
+    def check_batch_size(self, batch_size: int, accumulate: int = 1) -> None:
+        """Raises a UserError if the devices' `accumulate` chunks do not divide `batch_size`."""
+        parts = len(self) * accumulate
+        if batch_size < 1 or batch_size % parts:
+            near = max(1, round(batch_size / parts)) * parts
+            chunks = f" in {accumulate} chunks each" if accumulate > 1 else ""
             raise UserError(
-                f"training.batch_size: {len(self)} devices do not divide {batch_size}; "
+                f"training.batch_size: {len(self)} devices{chunks} do not divide {batch_size}; "
                 f"nearest: {near}"
             )
 

@@ -19,6 +19,8 @@ from rich.text import Text
 Value = float | Sequence[float]
 
 MAX_METRICS = 5
+#: Metrics that the live line shows last: a person looks at them when something is wrong.
+LESS_TELLING = ("gradient_norm", "dead_units", "diversity")
 PLAIN_EVERY_SECONDS = 30.0
 
 
@@ -128,6 +130,7 @@ class Progress:
         # The first report includes compilation (and, in a resumed run, every earlier step).
         self._first = self._first or self._last
         scalars = [(name, value) for name, value in metrics.items() if np.ndim(value) == 0]
+        scalars.sort(key=lambda scalar: scalar[0].endswith(LESS_TELLING))
         self._metrics = [
             f"{name.removeprefix('train/')} {_compact(float(value))}"
             for name, value in scalars[:MAX_METRICS]

@@ -77,6 +77,19 @@ def test_one_step_is_gradient_descent_on_goodfellows_two_losses_in_turn(plain):
     assert after.step == 1
 
 
+def test_diversity_is_how_far_samples_lie_apart_beside_real_images(plain):
+    key = rng.stream(rng.stream(KEY, "generator"), "latents")
+    latents = rng.normal(key, jnp.arange(6), (LATENTS,))
+    params = plain.before.params["generator"]
+    fakes = jnp.tanh(plain.model.generator.apply({"params": params}, latents, train=True))
+    reals = 2 * batch()["image"] - 1
+    ratio = np.sqrt(fakes.var(0).mean() / reals.var(0).mean())
+    assert plain.metrics["diversity"] == pytest.approx(ratio, rel=1e-4)
+    same_image = jax.tree.map(jnp.zeros_like, plain.before.params["generator"])
+    collapsed = plain.before.replace(params=plain.before.params | {"generator": same_image})
+    assert plain.step(collapsed, batch(), KEY)[1]["diversity"] == 0
+
+
 def test_average_forgets_the_start_at_first(plain):
     old, new = (state.params["generator"] for state in (plain.before, plain.after))
     assert same(plain.before.ema["generator"]["params"], old)

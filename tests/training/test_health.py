@@ -18,11 +18,14 @@ def series(metric, values):
         (VAE, "train/active_units", 1.9, 2.0, 10, "posterior collapse"),
         (GAN, "train/d_loss", 0.04, 0.05, 10, "the discriminator has won"),
         (GAN, "validation/class_entropy", 1.39, 1.41, 2, "mode collapse"),
+        (GAN, "train/diversity", 0.99, 1.01, 10, "mode collapse"),
+        (GAN, "train/d_dead_units", 0.51, 0.5, 10, "more than half of the units of the disc"),
+        (VAE, "train/dead_units", 0.51, 0.5, 10, "more than half of the units learn nothing"),
     ],
 )
 def test_an_illness_is_told_when_it_lasts(config, metric, ill, well, rows, word):
-    # The highest entropy was 2, and 0.7 of it is 1.4.
-    before = [2.0]
+    # The highest entropy was 2, and 0.7 of it is 1.4, half of it 1. All units were awake.
+    before = [0.0 if "dead" in metric else 2.0]
     ((step, text),) = warnings(series(metric, [*before, *[ill] * rows]), config)
     assert step == 20
     assert text.startswith(word)

@@ -16,9 +16,10 @@ from genjax.errors import UserError
 from genjax.losses.adversarial import ADVERSARIAL_LOSSES
 from genjax.losses.likelihoods import Bernoulli
 from genjax.losses.penalties import PENALTIES
+from genjax.losses.priors import StandardNormal
 from genjax.models.base import TrainState
 from genjax.models.gan import GAN
-from genjax.models.translation import CycleGAN, Regression
+from genjax.models.translation import CycleGAN, Pix2Pix, Regression
 from genjax.models.vae import VAE
 from genjax.nn.dcgan import DCGANDecoder, DCGANEncoder
 from genjax.nn.heads import Discriminator, Posterior
@@ -81,10 +82,13 @@ def vae():
     return VAE(
         encoder=Posterior(MLPEncoder((8,)), LATENTS),
         decoder=MLPDecoder(SHAPE, (8,)),
+        prior=StandardNormal(),
         likelihood=Bernoulli(),
         optimizer=optax.sgd(0.01),
         latent_size=LATENTS,
         num_classes=0,
+        objective="elbo",
+        draws=1,
         kl_weight=optax.constant_schedule(1.0),
         # Near the latents' divergence: the maximum is of the mean over all devices.
         free_bits=0.05,
@@ -157,6 +161,72 @@ def test_eight_devices_agree_with_one_and_pmap_with_jit(name):
         assert_close(train(model, Devices(kind, ALL)), expected)
 
 
+#: Without statistics of a batch, of which a chunk has others, and vectors that move on with each.
+PLAIN = dataclasses.replace(UNET, normalization="none")
+PLAIN_JUDGE = dataclasses.replace(PATCHES, spectral_norm=False)
+WITHOUT_STATISTICS = {
+    "vae": dataclasses.replace(MODELS["vae"], free_bits=0.0),
+    "gan": gan(
+        "gradient_penalty",
+        d_steps=2,
+        generator=MLPDecoder(SHAPE, (8,)),
+        discriminator=Discriminator(MLPEncoder((8,))),
+    ),
+    "pix2pix": Pix2Pix(
+        generator=PLAIN,
+        discriminator=PLAIN_JUDGE,
+        g_optimizer=optax.sgd(0.05),
+        d_optimizer=optax.sgd(0.05),
+        loss=ADVERSARIAL_LOSSES["non_saturating"],
+        l1_weight=1.0,
+        ema_decay=0.9,
+    ),
+    "cyclegan": dataclasses.replace(
+        MODELS["cyclegan"],
+        forward=PLAIN,
+        backward=PLAIN,
+        image_judge=PLAIN_JUDGE,
+        condition_judge=PLAIN_JUDGE,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_STATISTICS)
+def test_a_batch_in_chunks_gives_the_step_of_the_whole(name):
+    model = WITHOUT_STATISTICS[name]
+    in_chunks = dataclasses.replace(model, accumulate=4)
+    expected = train(model, Devices("pmap", ONE))
+    assert_close(train(in_chunks, Devices("pmap", ONE)), expected)
+    assert_close(train(in_chunks, Devices("jit", ALL[:2])), expected)
+
+
+def test_a_step_in_chunks_takes_less_memory():
+    """Of a convolutional VAE, whose images weigh more than its parameters."""
+
+    def needed(accumulate: int) -> int:
+        model = VAE(
+            encoder=Posterior(DCGANEncoder(width=8), LATENTS),
+            decoder=DCGANDecoder((32, 32, 1), width=8),
+            prior=StandardNormal(),
+            likelihood=Bernoulli(),
+            optimizer=optax.sgd(0.01),
+            latent_size=LATENTS,
+            num_classes=0,
+            objective="elbo",
+            draws=1,
+            kl_weight=optax.constant_schedule(1.0),
+            free_bits=0.0,
+            accumulate=accumulate,
+        )
+        images = {"image": jnp.zeros((64, 32, 32, 1), jnp.uint8), "index": jnp.zeros(64, jnp.int32)}
+        block = Devices("jit", ONE).shard({k: np.asarray(v)[None] for k, v in images.items()})
+        state = jax.eval_shape(model.init, KEY, {"image": jnp.zeros((1, 32, 32, 1))})
+        run = Devices("jit", ONE).spread(model, lambda store, row: row, identity)
+        return run.lower(state, {}, block, KEY).compile().memory_analysis().temp_size_in_bytes
+
+    assert needed(8) < needed(1) / 3
+
+
 @pytest.mark.parametrize("kind", ["pmap", "jit"])
 def test_steps_in_one_dispatch_are_those_of_as_many_dispatches(kind):
     devices = Devices(kind, ALL[:2])
@@ -227,3 +297,10 @@ def test_batch_that_devices_do_not_divide_is_an_error_with_the_nearest_size(batc
     with pytest.raises(UserError, match=message):
         Devices("pmap", ALL).check_batch_size(batch_size)
     Devices("pmap", ALL).check_batch_size(nearest)
+
+
+def test_batch_that_chunks_do_not_divide_is_an_error_with_the_nearest_size():
+    message = r"^training\.batch_size: 2 devices in 3 chunks each do not divide 16; nearest: 18$"
+    with pytest.raises(UserError, match=message):
+        Devices("pmap", ALL[:2]).check_batch_size(16, accumulate=3)
+    Devices("pmap", ALL[:2]).check_batch_size(18, accumulate=3)
