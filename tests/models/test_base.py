@@ -22,16 +22,15 @@ def test_an_update_tells_the_gradients_norm_and_the_units_that_have_none():
         return loss * batch["image"].mean(), (stats, {"loss": loss}, {})
 
     optimizer = optax.sgd(1.0)
+
+    def update(batch, accumulate):
+        state = optimizer.init(params)
+        return gradient_step(loss_fn, optimizer, params, state, {}, batch, accumulate, "d_")
+
     for accumulate in (1, 2):
-        batch = {"image": jnp.ones((4, 1))}
-        update = functools.partial(gradient_step, loss_fn, optimizer, params)
-        alone = jax.vmap(
-            lambda batch: update(optimizer.init(params), {}, batch, accumulate, "d_"),
-            axis_name=AXIS,
-        )
-        (moved, _, (_, metrics, _)) = jax.tree.map(
-            lambda leaf: leaf[0], alone({"image": batch["image"][None]})
-        )
+        alone = jax.vmap(functools.partial(update, accumulate=accumulate), axis_name=AXIS)
+        found = alone({"image": jnp.ones((1, 4, 1))})
+        moved, _, (_, metrics, _) = jax.tree.map(lambda leaf: leaf[0], found)
         assert set(metrics) == {"loss", "d_gradient_norm", "d_dead_units"}
         assert metrics["d_gradient_norm"] == pytest.approx(13)
         assert metrics["d_dead_units"] == 0.5
