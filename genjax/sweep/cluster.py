@@ -174,7 +174,8 @@ def _train_trial(
 
     folder = trial_folder(workdir, trial)
     try:
-        commands.train(trial.config, folder, listen=listen)
+        # A worker whose sweep has died may still be at it for a moment.
+        commands.train(trial.config, folder, wait=True, listen=listen)
         reason = ""
     except UserError as error:
         reason = str(error)
