@@ -200,7 +200,7 @@ def _print_plan(rows: Sequence[Row]) -> None:
 
 
 def _run(rows: Sequence[Row]) -> None:
-    found = {}
+    found, path = {}, pathlib.Path(FLAGS.results) / "likelihood"
     # Seed by seed: a table of one run each comes first.
     for seed in range(FLAGS.seeds):
         for row in filter(can_run, rows):
@@ -210,10 +210,12 @@ def _run(rows: Sequence[Row]) -> None:
                 draws = f"--importance_samples={FLAGS.draws}"
                 run.evaluate("--checkpoint=best", "--metrics=iw_bound", draws)
             found.setdefault(row, []).append(score(run))
-        _write(rows, found)
+            _write(path, rows, found)
+    _write(path, rows, found)
+    print(f"{path}.md, .tex, .csv, .png, .svg")
 
 
-def _write(rows: Sequence[Row], found: Mapping[Row, Sequence[Scored]]) -> None:
+def _write(path: pathlib.Path, rows: Sequence[Row], found: Mapping[Row, Sequence[Scored]]) -> None:
     """The table of what is there until now."""
     lines = [
         ["data set", "model", "published", "genjax", "seeds", "difference", "in deviations", "run"]
@@ -225,7 +227,8 @@ def _write(rows: Sequence[Row], found: Mapping[Row, Sequence[Scored]]) -> None:
         names = [f"`{run.name}` {run.config_hash[:8]}" for run in runs]
         away = tables.difference(values, row.published) if values else ("", "")
         model = f"{TITLES[row.model]}, {TITLES[row.prior]}"
-        ours = tables.mean_and_deviation(values) or NEEDS[row.dataset]
+        missing = "" if values else "not run yet" if can_run(row) else NEEDS[row.dataset]
+        ours = tables.mean_and_deviation(values) or missing
         signed = [f"{each:+.2f}" if values else "" for each in away]
         published = f"{row.published.value:.2f} ± {row.published.deviation:.2f}"
         lines.append(
@@ -244,16 +247,14 @@ def _write(rows: Sequence[Row], found: Mapping[Row, Sequence[Scored]]) -> None:
                 "best_steps": " ".join(str(run.step) for run in runs),
                 "runs": " ".join(run.name for run in runs),
                 "config_hashes": " ".join(run.config_hash for run in runs),
-                "needs": "" if values else NEEDS[row.dataset],
+                "missing": missing,
             }
         )
         if values:
             drawn[f"{TITLES[row.dataset]}: {model}"] = row.published, values
-    path = pathlib.Path(FLAGS.results) / "likelihood"
     tables.write(path, _caption(), lines, records)
     if drawn:
         tables.comparison_figure(path, "-log p(x), nats", drawn)
-    print(f"{path}.md, .tex, .csv, .png, .svg")
 
 
 def _caption() -> str:
@@ -265,8 +266,9 @@ def _caption() -> str:
         "and 10,000 test images, drawn once; the KL's weight rises for 100 epochs, training ends "
         "after 50 without a better validation bound, at most after 2,000, and the best epoch is "
         "scored. Ours differs in which 10,000 training images are validation, in the draw of the "
-        "test images, in weights that start by LeCun's rule instead of He's, and in a KL in closed "
-        "form for the VAE under the Gaussian prior."
+        "test images (from draw to draw a VAE's bound on Fashion-MNIST has a deviation of 0.08 "
+        "nats), in weights that start by LeCun's rule instead of He's, and in a KL in closed form "
+        "for the VAE under the Gaussian prior."
     )
 
 

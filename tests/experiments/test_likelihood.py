@@ -63,17 +63,26 @@ def test_rows_that_can_not_run_say_what_they_need(table, tmp_path, monkeypatch):
     assert records[0]["best_steps"] == "5000 5000 5000"
 
 
-def test_what_is_missing_is_trained_and_then_scored(table, tmp_path, monkeypatch):
-    done = []
+def test_what_is_missing_is_trained_and_scored_seed_by_seed(table, tmp_path, monkeypatch):
+    done, text = [], lambda: (tmp_path / "results" / "likelihood.md").read_text()
     monkeypatch.setattr(likelihood.Run, "train", lambda run: done.append(run.workdir.name))
-    monkeypatch.setattr(
-        likelihood.Run,
-        "evaluate",
-        lambda run, *flags: scored(tmp_path, "hvae", "vamp", run.fields["seed"], 227.0, 7),
-    )
-    assert table("--rows=fashion_mnist/hvae/vamp", "--seeds=2", "--draws=7") == 0
-    assert done == ["fashion_mnist-hvae-vamp-0", "fashion_mnist-hvae-vamp-1"]
-    assert "| 227.00 ± 0.00 | 2 |" in (tmp_path / "results" / "likelihood.md").read_text()
+
+    def evaluate(run, *flags):
+        assert {"--checkpoint=best", "--importance_samples=7"} <= set(flags)
+        if len(done) == 2:  # the table of what is there until now
+            assert "HVAE, two levels, VampPrior | 226.72 ± 0.08 | 227.00 | 1 |" in text()
+            assert "VAE, VampPrior | 227.35 ± 0.05 | not run yet | 0 |" in text()
+        _, model, prior, seed = run.workdir.name.split("-")
+        scored(tmp_path, model, prior, seed, 227.0, 7)
+
+    monkeypatch.setattr(likelihood.Run, "evaluate", evaluate)
+    rows = "--rows=fashion_mnist/hvae/vamp,fashion_mnist/vae/vamp"
+    assert table(rows, "--seeds=2", "--draws=7") == 0
+    assert done == [f"fashion_mnist-{m}-vamp-{seed}" for seed in (0, 1) for m in ("hvae", "vae")]
+    assert text().count("| 227.00 ± 0.00 | 2 |") == 2
+    done.clear()
+    assert table(rows, "--seeds=2", "--draws=7") == 0
+    assert not done
 
 
 def test_a_row_that_is_mistyped_is_named(table, capsys):

@@ -16,13 +16,15 @@ from genjax.errors import UserError
 from genjax.losses.adversarial import ADVERSARIAL_LOSSES
 from genjax.losses.likelihoods import Bernoulli
 from genjax.losses.penalties import PENALTIES
-from genjax.losses.priors import StandardNormal
+from genjax.losses.priors import StandardNormal, VampPrior
 from genjax.models.base import TrainState
 from genjax.models.gan import GAN
+from genjax.models.hvae import HVAE
 from genjax.models.translation import CycleGAN, Pix2Pix, Regression
 from genjax.models.vae import VAE
 from genjax.nn.dcgan import DCGANDecoder, DCGANEncoder
 from genjax.nn.heads import Discriminator, Posterior
+from genjax.nn.hierarchy import TwoLevelDecoder, TwoLevelEncoder
 from genjax.nn.layers import AXIS
 from genjax.nn.mlp import MLPDecoder, MLPEncoder
 from genjax.nn.unet import PatchDiscriminator, UNet
@@ -95,10 +97,27 @@ def vae():
     )
 
 
+def two_levels():
+    """With all that a VAE may have besides: a prior that learns, several draws, their weights."""
+    fields = {field.name: getattr(vae(), field.name) for field in dataclasses.fields(VAE)}
+    return HVAE(
+        **fields
+        | {
+            "encoder": TwoLevelEncoder(latent_size=LATENTS, widths=(8,)),
+            "decoder": TwoLevelDecoder(shape=SHAPE, latent_size=LATENTS, widths=(8,)),
+            "prior": VampPrior(3),
+            "latent_size": 2 * LATENTS,
+            "objective": "iwae",
+            "draws": 2,
+        }
+    )
+
+
 UNET = UNet(1, detail=2, width=2, levels=1, blocks=0, normalization="batch")
 PATCHES = PatchDiscriminator(width=2, levels=1)
 MODELS = {
     "vae": vae(),
+    "two_levels": two_levels(),
     "gan": gan(
         "dragan",
         generator=DCGANDecoder(SHAPE, width=4),
