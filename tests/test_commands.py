@@ -153,7 +153,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(runs, beside_judge, capsy
 
 def test_a_run_goes_back_and_on_with_other_noise(runs, beside_judge, monkeypatch, capsys):
     """At step 18 it fails twice, of the two times allowed; and is then killed and goes on."""
-    workdir, read, fails = beside_judge / "vae", loop._read, [18, 18]
+    workdir, read, fails = beside_judge / "vae", loop.read, [18, 18]
 
     def failing(waiting, last_step):
         values = read(waiting, last_step)
@@ -162,7 +162,7 @@ def test_a_run_goes_back_and_on_with_other_noise(runs, beside_judge, monkeypatch
         return values
 
     flags = [*train_flags("vae", workdir), "--config.training.rollbacks=2"]
-    monkeypatch.setattr(loop, "_read", failing)
+    monkeypatch.setattr(loop, "read", failing)
     run(*flags)
     assert "back to the last checkpoint, on with other noise (2 of 2 times)" in (
         capsys.readouterr().out.replace("\n", " ")

@@ -59,7 +59,8 @@ def test_a_run_keeps_its_hash_when_configs_get_new_fields(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(OLD))
     new = read_config(tmp_path)
     assert new["prior"]["name"] == "standard_normal"
-    assert new["training"] == {"duration": 1, "rollbacks": 0, "patience": "0 epochs"}
+    added = {"rollbacks": 0, "patience": "0 epochs", "accumulate": 1}
+    assert new["training"] == {"duration": 1, **added}
     assert new["data"]["binarize"] is False
     assert config_hash(new) == config_hash(OLD)
     # A tuple is what JSON has as a list.

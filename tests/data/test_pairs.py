@@ -190,7 +190,7 @@ def test_both_images_become_floats_and_nothing_else_does():
 @pytest.mark.parametrize("name", ["flip", "shift"])
 def test_a_condition_moves_as_its_image_does(name, monkeypatch):
     none = parse("pairs.input", "none", VIEWS)
-    experiment = factory.Experiment({"data": {"augment": name}})
+    experiment = factory.Experiment({"data": {"augment": name, "binarize": False}})
     monkeypatch.setattr(factory.Experiment, "pairing", Pairing(none, none))
     images = np.asarray(jax.random.uniform(jax.random.key(0), (64, 6, 5, 1)))
     batch = {"image": images, "condition": 1 - images, "position": jnp.arange(64)}

@@ -68,7 +68,7 @@ def test_regression_learns_to_invert():
     state, step = initial(model), compiled(model)
     for _ in range(150):
         state, metrics = step(state, rows, KEY)
-    assert metrics.keys() == {"l1"}
+    assert metrics.keys() == {"l1", "g_gradient_norm", "g_dead_units"}
     assert metrics["l1"] < 0.005
     assert affine(state.params["generator"]) == pytest.approx((-1, 0), abs=0.01)
     made = model.translate(model.inference_params(state), jnp.full((1, 2, 2, 1), 0.25))

@@ -23,12 +23,12 @@ SIGNALLED = """
 import os, signal, sys
 import launch
 from genjax.training import loop, processes
-read = loop._read
+read = loop.read
 def signalled(waiting, step):
     if step == 12 and "--process_id=1" in sys.argv:
         os.kill(os.getpid(), signal.{name})
     return read(waiting, step)
-loop._read = signalled
+loop.read = signalled
 processes.DEPARTURE = 2
 code = launch.main(["launch.py", *sys.argv[1:]])
 processes.leave(code)
