@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -61,7 +60,11 @@ def run_two(arguments: list[str], program: tuple[str, ...] = ("launch.py",)) -> 
     """The exit codes of two processes."""
     together = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2"]
     both = [begun([*arguments, *together, f"--process_id={n}"], program) for n in range(2)]
-    return [process.wait(120) for process in both]
+    try:
+        return [process.wait(300) for process in both]
+    finally:
+        for process in both:
+            process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +79,7 @@ def two(tmp_path_factory) -> pathlib.Path:
 def one(tmp_path_factory) -> pathlib.Path:
     """The same run of one process."""
     workdir = tmp_path_factory.mktemp("one") / "vae"
-    assert begun(flags("vae", workdir)).wait(120) == 0
+    assert begun(flags("vae", workdir)).wait(300) == 0
     return workdir
 
 
@@ -101,7 +104,7 @@ def without_its_end(run: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
 
 def test_one_process_goes_on_from_what_two_saved(two, one, tmp_path):
     workdir = without_its_end(two, tmp_path)
-    assert begun(flags("vae", workdir)).wait(120) == 0
+    assert begun(flags("vae", workdir)).wait(300) == 0
     assert_same_curve(workdir, one)
 
 
@@ -134,10 +137,9 @@ def test_a_signal_to_one_process_stops_both_and_both_go_on_bit_for_bit(two, tmp_
 
 
 def test_a_process_that_is_killed_ends_the_other(tmp_path):
-    program, began = ("-c", SIGNALLED.format(name="SIGKILL")), time.monotonic()
+    program = ("-c", SIGNALLED.format(name="SIGKILL"))
     codes = run_two(flags("vae", tmp_path / "vae"), program)
     assert codes == [TEMPORARY_FAILURE, -signal.SIGKILL]
-    assert time.monotonic() - began < 60
 
 
 ADDRESS = "127.0.0.1:1234"
