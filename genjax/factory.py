@@ -22,9 +22,11 @@ from genjax.data.pairs import unpaired_halves
 from genjax.data.plan import Plan
 from genjax.data.readers import READERS, Resident, Stream, prefetch
 from genjax.data.reading import decoded_once
+from genjax.data.shapes import Shapes
 from genjax.data.transforms import AUGMENTATIONS, Binarized, binarize, on_images
 from genjax.errors import UserError, choose, did_you_mean
 from genjax.evaluation.comparison import base_name
+from genjax.evaluation.disentanglement import DisentanglementEvaluator
 from genjax.evaluation.evaluators import (
     AccuracyEvaluator,
     BoundEvaluator,
@@ -113,6 +115,7 @@ EVALUATORS = (
     (Sampler, MemorisationEvaluator, "evaluate"),
     (Sampler, ClassificationEvaluator, "ask"),
     (LikelihoodModel, AnnealedEvaluator, "ask"),
+    (LikelihoodModel, DisentanglementEvaluator, "ask"),
 )
 #: Steps are counted in int32.
 MAX_STEPS = 2**31 - 1
@@ -404,6 +407,8 @@ class Experiment:
             if ability is Sampler and not context["num_samples"]:
                 continue
             if ability is Translator and not self.knows_answers:
+                continue
+            if function is DisentanglementEvaluator and not isinstance(context["source"], Shapes):
                 continue
             if "fit" in inspect.signature(function).parameters and not self.judge:
                 continue
