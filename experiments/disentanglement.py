@@ -40,7 +40,7 @@ from experiments import tables  # noqa: E402
 from experiments.tables import LaunchError, Run  # noqa: E402
 from genjax.data.shapes import SHAPES  # noqa: E402
 from genjax.errors import UserError  # noqa: E402
-from genjax.evaluation.disentanglement import encode  # noqa: E402
+from genjax.evaluation.factors import encode  # noqa: E402
 from genjax.fields import AMOUNT, check_number  # noqa: E402
 from genjax.metrics.disentanglement import mutual_information  # noqa: E402
 from genjax.report.grids import labelled_rows, save_png  # noqa: E402

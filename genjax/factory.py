@@ -26,7 +26,6 @@ from genjax.data.shapes import Shapes
 from genjax.data.transforms import AUGMENTATIONS, Binarized, binarize, on_images
 from genjax.errors import UserError, choose, did_you_mean
 from genjax.evaluation.comparison import base_name
-from genjax.evaluation.disentanglement import DisentanglementEvaluator
 from genjax.evaluation.evaluators import (
     AccuracyEvaluator,
     BoundEvaluator,
@@ -34,6 +33,7 @@ from genjax.evaluation.evaluators import (
     TranslationEvaluator,
 )
 from genjax.evaluation.extractors import ClassifierExtractor, Extractor, PixelExtractor
+from genjax.evaluation.factors import DisentanglementEvaluator
 from genjax.evaluation.likelihood import AnnealedEvaluator, ImportanceEvaluator
 from genjax.evaluation.rows import Evaluator
 from genjax.evaluation.samples import (
