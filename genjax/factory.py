@@ -22,6 +22,7 @@ from genjax.data.pairs import unpaired_halves
 from genjax.data.plan import Plan
 from genjax.data.readers import READERS, Resident, Stream, prefetch
 from genjax.data.reading import decoded_once
+from genjax.data.shapes import Shapes
 from genjax.data.transforms import AUGMENTATIONS, Binarized, binarize, on_images
 from genjax.errors import UserError, choose, did_you_mean
 from genjax.evaluation.comparison import base_name
@@ -32,6 +33,7 @@ from genjax.evaluation.evaluators import (
     TranslationEvaluator,
 )
 from genjax.evaluation.extractors import ClassifierExtractor, Extractor, PixelExtractor
+from genjax.evaluation.factors import DisentanglementEvaluator
 from genjax.evaluation.likelihood import AnnealedEvaluator, ImportanceEvaluator
 from genjax.evaluation.rows import Evaluator
 from genjax.evaluation.samples import (
@@ -113,6 +115,7 @@ EVALUATORS = (
     (Sampler, MemorisationEvaluator, "evaluate"),
     (Sampler, ClassificationEvaluator, "ask"),
     (LikelihoodModel, AnnealedEvaluator, "ask"),
+    (LikelihoodModel, DisentanglementEvaluator, "ask"),
 )
 #: Steps are counted in int32.
 MAX_STEPS = 2**31 - 1
@@ -405,6 +408,8 @@ class Experiment:
             if ability is Sampler and not context["num_samples"]:
                 continue
             if ability is Translator and not self.knows_answers:
+                continue
+            if function is DisentanglementEvaluator and not isinstance(context["source"], Shapes):
                 continue
             if "fit" in inspect.signature(function).parameters and not self.judge:
                 continue

@@ -43,6 +43,12 @@ class Shapes:
         """Height, width and channels of every image."""
         return (self.image_size, self.image_size, self.channels)
 
+    @property
+    def factor_names(self) -> tuple[str, ...]:
+        """What can be told from an image: of a grey one all but the hue."""
+        names = ("shape", *RANGES)
+        return names if self.channels == 3 else names[:-1]
+
     def __len__(self) -> int:
         return self.num_examples
 

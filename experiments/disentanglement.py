@@ -1,0 +1,253 @@
+#!/usr/bin/env python3
+"""The table of beta-VAEs on drawn shapes: what latents stand for, and what is lost, against beta.
+
+    python experiments/disentanglement.py --dry_run
+    python experiments/disentanglement.py
+
+      --betas=1,2,4,8,16   weights of the KL
+      --seeds=3            runs of each, with the seeds 0, 1, ...
+      --runs=DIR           runs/disentanglement, where run folders are, or are to be
+      --results=DIR        results/, where disentanglement.md, .csv, .tex, .png and .svg go, and
+                           for each beta disentanglement-BETA.png
+      --dry_run            prints what there is to do and how long it takes here
+
+Trains the runs that are missing, goes on with those that were stopped, and scores the last
+checkpoint of each. What is done is not done again.
+
+disentanglement-BETA.png has a row for each latent of the run with seed 0: the image of a drawing
+while this latent alone goes from -2 to 2, and the factor that it tells most of, with the share of
+the factor's entropy.
+"""
+
+import os
+import pathlib
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from absl import flags, logging
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import genjax  # noqa: E402
+from experiments import tables  # noqa: E402
+from experiments.tables import LaunchError, Run  # noqa: E402
+from genjax.data.shapes import SHAPES  # noqa: E402
+from genjax.errors import UserError  # noqa: E402
+from genjax.evaluation.factors import encode  # noqa: E402
+from genjax.fields import AMOUNT, check_number  # noqa: E402
+from genjax.metrics.disentanglement import mutual_information  # noqa: E402
+from genjax.report.grids import labelled_rows, save_png  # noqa: E402
+from genjax.run_folder import check_writable  # noqa: E402
+from genjax.training.stopping import TEMPORARY_FAILURE, Stopped  # noqa: E402
+
+#: Each metric of the table, its heading and its decimals.
+COLUMNS = {
+    "mig": ("MIG", 3),
+    "sap": ("SAP", 3),
+    "dci_disentanglement": ("disentanglement", 3),
+    "dci_completeness": ("completeness", 3),
+    "dci_informativeness": ("informativeness", 3),
+    "psnr": ("PSNR, dB", 2),
+    "kl": ("KL, nats", 2),
+    "active_units": ("active units", 1),
+}
+#: Of a traversal: as many images, this far from the prior's mean.
+TRAVERSAL_STEPS, TRAVERSAL_END = 9, 2.0
+
+FLAGS = flags.FLAGS
+flags.DEFINE_list("betas", ["1", "2", "4", "8", "16"], "Weights of the KL.")
+flags.DEFINE_integer("seeds", 3, "Runs of each beta.", lower_bound=1)
+flags.DEFINE_string("runs", "runs/disentanglement", "Where run folders are.")
+flags.DEFINE_string("results", str(ROOT / "results"), "Where the table goes.")
+flags.DEFINE_boolean("dry_run", False, "Prints what there is to do.")
+
+
+def main(argv: list[str]) -> int:
+    """Does what is left to do and writes the table; 0, 2 after an error, 75 if asked to stop."""
+    if {"--help", "-h"} & set(argv):
+        print(__doc__.strip())
+        return 0
+    try:
+        for text in FLAGS(argv)[1:]:
+            raise UserError(f"{text!r}: is no flag; flags are written --name=value")
+        logging.set_verbosity(logging.ERROR)
+        check_writable("--runs", pathlib.Path(FLAGS.runs))
+        check_writable("--results", pathlib.Path(FLAGS.results))
+        betas = [_beta(text) for text in FLAGS.betas]
+        if FLAGS.dry_run:
+            _print_plan(betas)
+        else:
+            _run(betas)
+    except (UserError, flags.Error) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except LaunchError as error:
+        return error.code
+    except Stopped:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return TEMPORARY_FAILURE
+    return 0
+
+
+def _beta(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise UserError(f"--betas: {text!r} is no number; try 1,2,4,8,16") from None
+    check_number("--betas", value, AMOUNT)
+    return value
+
+
+def run_of(beta: float, seed: int) -> Run:
+    """The run with this weight of the KL."""
+    folder = pathlib.Path(FLAGS.runs) / f"beta-{beta:g}-{seed}"
+    return Run(folder, "beta_vae:shapes", {"model.kl_weight": beta, "seed": seed})
+
+
+class Scored(NamedTuple):
+    """A run whose last checkpoint is measured: values by metric, those of each factor too."""
+
+    name: str
+    values: Mapping[str, float]
+    step: int
+    config_hash: str
+
+
+def score(run: Run) -> Scored | None:
+    """Of evals.jsonl; None where it is not all there yet."""
+    rows = run.rows(checkpoint="last", split="test", seed=0)
+    values = {row["metric"]: float(row["value"]) for row in rows}
+    if not COLUMNS.keys() <= values.keys():
+        return None
+    return Scored(run.workdir.name, values, rows[-1]["step"], rows[-1]["config_hash"])
+
+
+def _print_plan(betas: Sequence[float]) -> None:
+    seconds, total = None, 0.0
+    for seed in range(FLAGS.seeds):
+        for beta in betas:
+            run = run_of(beta, seed)
+            if scored := score(run):
+                print(f"{run.workdir.name}: done, MIG {scored.values['mig']:.3f}")
+            elif run.is_trained:
+                print(f"{run.workdir.name}: trained, to be scored")
+            else:
+                seconds = seconds or tables.seconds_per_epoch(run.experiment)
+                cadence, per_epoch = run.experiment.cadence, tables.steps_per_epoch(run.experiment)
+                epochs = cadence.total_steps / per_epoch
+                minutes = (epochs - run.epochs) * seconds / 60
+                total += minutes
+                print(
+                    f"{run.workdir.name}: {run.epochs:.0f} of {epochs:.0f} epochs are done; "
+                    f"{seconds:.1f} s an epoch here, {minutes:.1f} minutes"
+                )
+    print(f"{total:.0f} minutes of training, one run after the other")
+
+
+def _run(betas: Sequence[float]) -> None:
+    found: dict[float, list[Scored]] = {}
+    # Seed by seed: a table of one run each comes first.
+    for seed in range(FLAGS.seeds):
+        for beta in betas:
+            run = run_of(beta, seed)
+            if not score(run):
+                run.train()
+                run.evaluate("--checkpoint=last", "--metrics=mig")
+            picture = pathlib.Path(FLAGS.results) / f"disentanglement-{beta:g}.png"
+            if seed == 0:
+                save_png(traversals(run), picture)
+            found.setdefault(beta, []).append(score(run))
+        _write(found)
+
+
+def traversals(run: Run) -> np.ndarray:
+    """A row for each latent, those that tell most first: uint8 [height, width, channel]."""
+    loaded = genjax.load(run.workdir)
+    source = loaded.experiment.sources["test"]
+    encoded = encode(loaded.model, loaded.params, source, len(source))
+    shares = mutual_information(encoded)
+    # Of the shapes only a heart looks different after every turn.
+    start = encoded.codes[np.argmax(encoded.factors["shape"] == SHAPES.index("heart"))]
+    rows, names = [], []
+    for latent in np.argsort(-shares.max(1)):
+        row = np.repeat(start[None], TRAVERSAL_STEPS, axis=0)
+        row[:, latent] = np.linspace(-TRAVERSAL_END, TRAVERSAL_END, TRAVERSAL_STEPS)
+        rows.append(loaded.generate(row.astype(np.float32)))
+        factor = source.factor_names[shares[latent].argmax()]
+        names.append(f"z{latent}: {factor} {shares[latent].max():.2f}")
+    return labelled_rows(np.concatenate(rows), names, TRAVERSAL_STEPS)
+
+
+def _write(found: Mapping[float, Sequence[Scored]]) -> None:
+    """The table of what is there until now."""
+    lines = [["beta", *(heading for heading, _ in COLUMNS.values()), "seeds", "run"]]
+    records = []
+    for beta, runs in found.items():
+        values = {name: [run.values[name] for run in runs] for name in runs[0].values}
+        ours = [
+            tables.mean_and_deviation(values[name], digits) for name, (_, digits) in COLUMNS.items()
+        ]
+        names = [f"`{run.name}` {run.config_hash[:8]}" for run in runs]
+        lines.append([f"{beta:g}", *ours, str(len(runs)), ", ".join(names)])
+        records.append(
+            {
+                "beta": beta,
+                **{name: " ".join(f"{each:.6g}" for each in values[name]) for name in values},
+                "steps": " ".join(str(run.step) for run in runs),
+                "runs": " ".join(run.name for run in runs),
+                "config_hashes": " ".join(run.config_hash for run in runs),
+            }
+        )
+    path = pathlib.Path(FLAGS.results) / "disentanglement"
+    tables.write(path, _caption(), lines, records)
+    _figure(path, found)
+    print(f"{path}.md, .tex, .csv, .png, .svg; {path}-BETA.png")
+
+
+def _figure(path: pathlib.Path, found: Mapping[float, Sequence[Scored]]) -> None:
+    """Scores and PSNR against beta, the deviation over seeds as bars: `path`.png and .svg."""
+    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    scores, reconstruction = figure.subplots(1, 2)
+    for name, (heading, _) in COLUMNS.items():
+        if name in ("kl", "active_units"):
+            continue
+        values = [[run.values[name] for run in runs] for runs in found.values()]
+        means = [statistics.fmean(each) for each in values]
+        spread = [statistics.stdev(each) if len(each) > 1 else 0 for each in values]
+        axes = reconstruction if name == "psnr" else scores
+        axes.errorbar(list(found), means, yerr=spread, marker="o", capsize=3, label=heading)
+    for axes in (scores, reconstruction):
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(list(found), [f"{beta:g}" for beta in found])
+        axes.set_xlabel("beta")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    scores.set_ylim(0, 1)
+    scores.legend(frameon=False, fontsize="small")
+    reconstruction.set_ylabel(COLUMNS["psnr"][0])
+    for suffix in (".png", ".svg"):
+        figure.savefig(path.with_suffix(suffix), dpi=150)
+
+
+def _caption() -> str:
+    return (
+        "beta-VAEs with 10 latents on coloured shapes of seven factors, the last checkpoint on "
+        "5,000 test drawings, mean and standard deviation over seeds. MIG: Chen et al. 2018. SAP: "
+        "Kumar et al. 2018. Disentanglement, completeness, informativeness: Eastwood and Williams "
+        "2018, by random forests, informativeness the share of the values that they get right, "
+        "amounts in 20 bins. No latent can have all of the angle, since a square looks the same "
+        "after a quarter turn and an ellipse after a half, nor of the hue, which is a circle; so "
+        "1 is out of reach. The values of each factor are in the .csv."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,82 @@
+"""The table against beta without training: what it does, and what it takes from finished runs."""
+
+import csv
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import disentanglement
+from experiments.disentanglement import COLUMNS
+
+FLAGS = ("betas", "seeds", "dry_run", "runs", "results")
+
+
+@pytest.fixture
+def table(monkeypatch, tmp_path):
+    """Runs the script on folders of its own; pictures are not drawn."""
+    blank = np.zeros((4, 4, 3), np.uint8)
+    monkeypatch.setattr(disentanglement, "traversals", lambda run: blank)
+
+    def run(*typed):
+        disentanglement.FLAGS.unparse_flags()
+        folders = [f"--runs={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}"]
+        return disentanglement.main(["disentanglement.py", *folders, *typed])
+
+    yield run
+    disentanglement.FLAGS.unparse_flags()
+    for name in FLAGS:
+        disentanglement.FLAGS[name].unparse()
+    disentanglement.FLAGS.mark_as_parsed()
+
+
+def scored(run, value):
+    """A run folder with all metrics, as `train` and `evaluate` write them."""
+    run.workdir.mkdir(parents=True, exist_ok=True)
+    common = {"checkpoint": "last", "split": "test", "seed": 0, "step": 70, "config_hash": "abc"}
+    rows = [{"metric": name, "value": value, **common} for name in (*COLUMNS, "mig[hue]")]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (run.workdir / "evals.jsonl").write_text(lines)
+
+
+def test_what_is_missing_is_trained_and_scored_and_the_rest_is_not(table, tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(disentanglement.Run, "train", lambda run: done.append(run.workdir.name))
+    monkeypatch.setattr(disentanglement.Run, "evaluate", lambda run, *flags: scored(run, 0.5))
+    (tmp_path / "runs").mkdir()
+    disentanglement.FLAGS(["x", f"--runs={tmp_path / 'runs'}"])
+    scored(disentanglement.run_of(4.0, 0), 0.25)
+    assert table("--betas=1,4", "--seeds=2") == 0
+    assert done == ["beta-1-0", "beta-1-1", "beta-4-1"]
+    results = tmp_path / "results"
+    with (results / "disentanglement.csv").open() as file:
+        records = list(csv.DictReader(file))
+    assert [record["beta"] for record in records] == ["1.0", "4.0"]
+    assert records[1]["mig[hue]"] == "0.25 0.5"
+    # Of 0.25 and 0.5 the mean is 0.375, the deviation 0.25 / sqrt 2.
+    assert "| 4 | 0.375 ± 0.177 |" in (results / "disentanglement.md").read_text()
+    assert {path.name for path in results.glob("*.png")} == {
+        "disentanglement.png",
+        "disentanglement-1.png",
+        "disentanglement-4.png",
+    }
+
+
+def test_beta_is_the_weight_of_the_kl():
+    disentanglement.FLAGS(["x"])
+    model = disentanglement.run_of(8.0, 2).experiment.model
+    assert float(model.kl_weight(jax.numpy.int32(100))) == 8
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("--betas=1,two", "--betas: 'two' is no number; try 1,2,4,8,16"),
+        ("--betas=-1", "--betas: -1.0 is not a number of at least 0"),
+        ("--seeds=0", "seeds"),
+    ],
+)
+def test_a_flag_that_is_mistyped_is_named(table, capsys, typed, said):
+    assert table(typed) == 2
+    assert said in capsys.readouterr().err
