@@ -12,11 +12,10 @@ import math
 import os
 import pathlib
 import queue
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +38,8 @@ from genjax.training.checkpoint import Checkpoints
 from genjax.training.parallel import scanned
 from genjax.training.writers import MetricsWriter
 from genjax.types import Batch, PyTree
+
+T = TypeVar("T")
 
 #: The sections of a config whose numbers may be inputs of the program. Nothing but the training
 #: step reads them, so that all trials are evaluated by one model.
@@ -377,8 +378,8 @@ def _stacked(*states: TrainState) -> TrainState:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
-#: Orbax counts its operations for all threads together, so they take turns.
-_ORBAX = threading.Lock()
+#: Orbax counts its operations for all threads together, so one thread does them all.
+_ORBAX = ThreadPoolExecutor(1)
 
 
 class _Run(contextlib.ExitStack):
@@ -395,14 +396,21 @@ class _Run(contextlib.ExitStack):
         super().__init__()
         self.trial, self.failure = trial, ""
         self._workdir, self._experiment, self._evaluators = workdir, experiment, evaluators
-        with self.checkpoints() as checkpoints:
-            self.ended = experiment.cadence.is_over(checkpoints.steps())
+        self._saved = self._checkpoints(self._is_over)
+        self.ended = self._saved.result()
+        self.callback(lambda: self._saved.result())
 
-    @contextlib.contextmanager
-    def checkpoints(self) -> Iterator[Checkpoints]:
-        """The run's, for one thread at a time; what is being written is on the disk at the end."""
-        with _ORBAX, Checkpoints(self._workdir, **self._experiment.config["checkpoint"]) as opened:
-            yield opened
+    def _checkpoints(self, work: Callable[[Checkpoints], T]) -> Future[T]:
+        """`work` with the run's checkpoints; what it writes is on the disk when it is done."""
+
+        def do() -> T:
+            with Checkpoints(self._workdir, **self._experiment.config["checkpoint"]) as opened:
+                return work(opened)
+
+        return _ORBAX.submit(do)
+
+    def _is_over(self, opened: Checkpoints) -> bool:
+        return self._experiment.cadence.is_over(opened.steps())
 
     @property
     def outcome(self) -> Outcome:
@@ -411,19 +419,21 @@ class _Run(contextlib.ExitStack):
 
     def steps(self) -> set[int]:
         """The steps at which it is saved whole."""
-        with self.checkpoints() as checkpoints:
-            checkpoints.restore_newest(self._experiment.state_shape, warnings.warn)
-            return set(checkpoints.all_steps())
+
+        def find(opened: Checkpoints) -> set[int]:
+            opened.restore_newest(self._experiment.state_shape, warnings.warn)
+            return set(opened.all_steps())
+
+        return self._checkpoints(find).result()
 
     def at(self, step: int, like: TrainState) -> tuple[TrainState, Metrics]:
         """The state at a step, placed as `like` is, and the metrics that wait for their row."""
-        with self.checkpoints() as checkpoints:
-            return checkpoints.restore(step, like), checkpoints.held(step)
+        read = lambda opened: (opened.restore(step, like), opened.held(step))
+        return self._checkpoints(read).result()
 
     def begin(self, step: int) -> None:
         """Goes on from `step`, whatever there is behind it."""
-        with self.checkpoints() as checkpoints:
-            checkpoints.forget_after(step)
+        self._checkpoints(lambda opened: opened.forget_after(step)).result()
         write_json(self._workdir / "config.json", self.trial.config)
         write_json(self._workdir / "environment.json", environment())
         self._writer = self.enter_context(MetricsWriter(self._workdir, step or -1))
@@ -455,10 +465,17 @@ class _Run(contextlib.ExitStack):
                 self._save(state, {}, held=loop.read(waiting, step) if waiting else {})
 
     def _save(self, state: TrainState, scores: Mapping[str, float], **held: Any) -> None:
+        """Begins to save, when what was saved before is on the disk."""
+
+        def save(opened: Checkpoints) -> bool:
+            opened.save(state, scores, **held)
+            return self._is_over(opened)
+
         self._writer.flush()
-        with self.checkpoints() as checkpoints:
-            checkpoints.save(state, scores, **held)
-            self.ended = self._experiment.cadence.is_over(checkpoints.steps())
+        self._saved.result()
+        self._saved = self._checkpoints(save)
+        if self._experiment.cadence.patience:
+            self.ended = self._saved.result()
 
     @contextlib.contextmanager
     def _unless_it_fails(self) -> Iterator[bool]:
