@@ -86,7 +86,7 @@ flags.DEFINE_integer("draws", 5000, "For each image.", lower_bound=1)
 
 def main(argv: list[str]) -> int:
     """Does what is left to do and writes the table; 0, 2 after an error, 75 if asked to stop."""
-    return tables.main(argv, __doc__, ROWS, _plan, _run)
+    return tables.main(argv, __doc__, _plan, _run)
 
 
 def runs_of(row: Row) -> list[Run]:
@@ -128,17 +128,17 @@ def score(run: Run) -> Scored | None:
     return Scored(run.workdir.name, -float(row["value"]), row["step"], row["config_hash"])
 
 
-def _plan(rows: Sequence[Row]) -> None:
+def _plan() -> None:
     def told(row: Row, run: Run) -> str:
         del row
         scored = score(run)
         return f"{scored.nats:.2f} nats" if scored else ""
 
-    tables.print_plan(rows, needs, runs_of, told)
+    tables.print_plan(tables.asked(ROWS), needs, runs_of, told)
 
 
-def _run(rows: Sequence[Row]) -> None:
-    found = {}
+def _run() -> None:
+    rows, found = tables.asked(ROWS), {}
     # Seed by seed: a table of one run each comes first.
     for seed in range(FLAGS.seeds):
         for row in [row for row in rows if not needs(row)]:

@@ -133,13 +133,14 @@ class Table:
 
     def main(self, argv: Sequence[str], doc: str) -> int:
         """Does what is left to do and writes the table; 0, 2 after an error, 75 when stopped."""
-        return tables.main(argv, doc, self.rows, self._plan, self._run)
+        return tables.main(argv, doc, self._plan, self._run)
 
-    def _plan(self, rows: Sequence[Row]) -> None:
+    def _plan(self) -> None:
         told = lambda row, run: "" if self._missing(row, run) else "scored"
-        tables.print_plan(rows, Row.lacks, Row.runs, told)
+        tables.print_plan(tables.asked(self.rows), Row.lacks, Row.runs, told)
 
-    def _run(self, rows: Sequence[Row]) -> None:
+    def _run(self) -> None:
+        rows = tables.asked(self.rows)
         if FLAGS.inception and not pathlib.Path(FLAGS.inception).is_file():
             raise UserError(f"--inception: {FLAGS.inception} is no file")
         found: dict[str, list[Run]] = {row.name: [] for row in rows}

@@ -72,14 +72,8 @@ class LaunchError(Exception):
 # --- the command line ----------------------------------------------------------------------------
 
 
-def main(
-    argv: Sequence[str],
-    doc: str,
-    rows: Sequence[R],
-    plan: Callable[[Sequence[R]], None],
-    run: Callable[[Sequence[R]], None],
-) -> int:
-    """Calls `run` with the rows asked for, or `plan`; 0, 2 after an error, 75 if asked to stop."""
+def main(argv: Sequence[str], doc: str, plan: Callable[[], None], run: Callable[[], None]) -> int:
+    """Calls `run`, or with --dry_run `plan`; 0, 2 after an error, 75 if asked to stop."""
     if {"--help", "-h"} & set(argv):
         print(doc.strip())
         return 0
@@ -91,7 +85,7 @@ def main(
             FLAGS.runs = f"runs/{pathlib.Path(argv[0]).stem}"
         check_writable("--runs", pathlib.Path(FLAGS.runs))
         check_writable("--results", pathlib.Path(FLAGS.results))
-        (plan if FLAGS.dry_run else run)(asked(FLAGS.rows, rows))
+        (plan if FLAGS.dry_run else run)()
     except (UserError, flags.Error) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -103,8 +97,8 @@ def main(
     return 0
 
 
-def asked(names: Sequence[str], rows: Sequence[R]) -> list[R]:
-    """The rows of these names, or of names that begin with these parts; all without names.
+def asked(rows: Sequence[R]) -> list[R]:
+    """Those that --rows names, or whose names begin with these parts; all without it.
 
     Raises:
       UserError: no row has such a name.
@@ -114,7 +108,7 @@ def asked(names: Sequence[str], rows: Sequence[R]) -> list[R]:
         parts = row.name.split("/")
         for end in range(1, len(parts) + 1):
             by_name.setdefault("/".join(parts[:end]), []).append(row)
-    found = [row for name in names for row in choose("--rows", name, by_name)] or rows
+    found = [row for name in FLAGS.rows for row in choose("--rows", name, by_name)] or rows
     return list({row.name: row for row in found}.values())
 
 
