@@ -57,6 +57,11 @@ class Column:
         found = run.rows(**wanted, split="test", seed=0)
         return self.scale * float(found[-1]["value"]) if found else None
 
+    def values(self, runs: Sequence[Run], checkpoint: str) -> list[float]:
+        """Of the runs that have one."""
+        values = [self.value(run, checkpoint) for run in runs]
+        return [value for value in values if value is not None]
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -182,7 +187,8 @@ class Table:
         header = ["model", "", *titles, "seeds", "run"]
         records = [record for line in lines for record in self._records(line)]
         tables.write(path, self.caption, [header, *map(self._cells, lines)], records)
-        tables.panels_figure(path, [row.title for row in rows], self._panels(rows, lines))
+        if panels := self._panels(rows, lines):
+            tables.panels_figure(path, [row.title for row in rows], panels)
         print(f"{path}.md, .tex, .csv, .png, .svg")
 
     def _lines(self, row: Row, runs: Sequence[Run]) -> list[Line]:
@@ -191,12 +197,7 @@ class Table:
         if not runs:
             return [*lines, Line(row, "genjax", [None] * len(self.columns))]
         for checkpoint in CHECKPOINTS:
-            values = [
-                tables.spread(
-                    [v for run in runs if (v := column.value(run, checkpoint)) is not None]
-                )
-                for column in self.columns
-            ]
+            values = [tables.spread(each.values(runs, checkpoint)) for each in self.columns]
             lines.append(Line(row, checkpoint, values, runs))
         return lines
 
@@ -209,7 +210,8 @@ class Table:
             NO_WEIGHTS if ours and not value and column.extractor == "inception" else _text(value)
             for column, value in zip(self.columns, line.values, strict=True)
         ]
-        names = ", ".join(f"`{run.workdir.name}` {run.config_hash[:8]}" for run in line.runs)
+        runs = line.runs if line.of == CHECKPOINTS[0] else ()  # the same for the other
+        names = ", ".join(f"`{run.workdir.name}` {run.config_hash[:8]}" for run in runs)
         return [row.title, line.of, *cells, str(len(line.runs)) if ours else "", names]
 
     def _records(self, line: Line) -> list[Record]:
@@ -224,7 +226,7 @@ class Table:
                 "extractor": column.extractor,
                 "mean": value.value if value else "",
                 "deviation": value.deviation if value else "",
-                "values": " ".join(str(column.value(run, line.of)) for run in line.runs),
+                "values": " ".join(map(str, column.values(line.runs, line.of))),
                 "runs": " ".join(run.workdir.name for run in line.runs),
                 "config_hashes": " ".join(run.config_hash for run in line.runs),
                 "needs": line.row.lacks() if ours and not line.runs else "",

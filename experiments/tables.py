@@ -362,29 +362,30 @@ def panels_figure(
       rows: their titles, from above.
       panels: by the metric's title the series by name, each a value or None for each row.
     """
-    width, height = 2.4 + max(1.9 * len(panels), 4.0), 1.0 + 0.5 * len(rows)
+    width, height = 2.4 + max(1.9 * len(panels), 4.0), 1.2 + 0.5 * len(rows)
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
+    handles = {}
     for axes, (title, series) in zip(
         figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items(), strict=True
     ):
-        for index, (name, points) in enumerate(series.items()):
+        drawn = {name: points for name, points in series.items() if any(points)}
+        for index, (name, points) in enumerate(drawn.items()):
             there = [(row, point) for row, point in enumerate(points) if point]
-            offset = 0.24 * (index - (len(series) - 1) / 2)
-            if not there:
-                continue
-            axes.errorbar(
+            offset = 0.24 * (index - (len(drawn) - 1) / 2)
+            handles[name] = axes.errorbar(
                 [point.value for _, point in there], [row + offset for row, _ in there],
-                xerr=[point.deviation for _, point in there], label=name, capsize=3,
-                linestyle="none", markersize=6, **MARKS.get(name, {"fmt": "s"}),
+                xerr=[point.deviation for _, point in there], capsize=3, linestyle="none",
+                markersize=6, **MARKS[name],
             )  # fmt: skip
         axes.set_xlabel(title)
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, loc="best", fontsize="small")
     first = figure.axes[0]
     first.set_yticks(range(len(rows)), rows)
     first.set_ylim(len(rows) - 0.5, -0.5)
+    legend = {"loc": "outside upper right", "ncols": len(handles), "frameon": False}
+    figure.legend(handles.values(), handles.keys(), **legend)
     for suffix in (".png", ".svg"):
         figure.savefig(path.with_suffix(suffix), dpi=150)
 
