@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from absl import flags, logging
+from absl import flags
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -37,15 +37,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import genjax  # noqa: E402
 from experiments import tables  # noqa: E402
-from experiments.tables import LaunchError, Run  # noqa: E402
+from experiments.tables import Run  # noqa: E402
 from genjax.data.shapes import SHAPES  # noqa: E402
 from genjax.errors import UserError  # noqa: E402
 from genjax.evaluation.factors import encode  # noqa: E402
 from genjax.fields import AMOUNT, check_number  # noqa: E402
 from genjax.metrics.disentanglement import mutual_information  # noqa: E402
 from genjax.report.grids import labelled_rows, save_png  # noqa: E402
-from genjax.run_folder import check_writable  # noqa: E402
-from genjax.training.stopping import TEMPORARY_FAILURE, Stopped  # noqa: E402
 
 #: Each metric of the table, its heading and its decimals.
 COLUMNS = {
@@ -61,39 +59,14 @@ COLUMNS = {
 #: Of a traversal: as many images, this far from the prior's mean.
 TRAVERSAL_STEPS, TRAVERSAL_END = 9, 2.0
 
-FLAGS = flags.FLAGS
+FLAGS = tables.FLAGS
 flags.DEFINE_list("betas", ["1", "2", "4", "8", "16"], "Weights of the KL.")
-flags.DEFINE_integer("seeds", 3, "Runs of each beta.", lower_bound=1)
-flags.DEFINE_string("runs", "runs/disentanglement", "Where run folders are.")
-flags.DEFINE_string("results", str(ROOT / "results"), "Where the table goes.")
-flags.DEFINE_boolean("dry_run", False, "Prints what there is to do.")
 
 
 def main(argv: list[str]) -> int:
     """Does what is left to do and writes the table; 0, 2 after an error, 75 if asked to stop."""
-    if {"--help", "-h"} & set(argv):
-        print(__doc__.strip())
-        return 0
-    try:
-        for text in FLAGS(argv)[1:]:
-            raise UserError(f"{text!r}: is no flag; flags are written --name=value")
-        logging.set_verbosity(logging.ERROR)
-        check_writable("--runs", pathlib.Path(FLAGS.runs))
-        check_writable("--results", pathlib.Path(FLAGS.results))
-        betas = [_beta(text) for text in FLAGS.betas]
-        if FLAGS.dry_run:
-            _print_plan(betas)
-        else:
-            _run(betas)
-    except (UserError, flags.Error) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except LaunchError as error:
-        return error.code
-    except Stopped:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return TEMPORARY_FAILURE
-    return 0
+    betas = lambda: [_beta(text) for text in FLAGS.betas]
+    return tables.main(argv, __doc__, lambda: _print_plan(betas()), lambda: _run(betas()))
 
 
 def _beta(text: str) -> float:

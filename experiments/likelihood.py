@@ -24,17 +24,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from absl import flags, logging
+from absl import flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from experiments import tables  # noqa: E402
-from experiments.tables import LaunchError, Published, Run  # noqa: E402
-from genjax.errors import UserError, choose  # noqa: E402
-from genjax.run_folder import check_writable  # noqa: E402
-from genjax.training.stopping import TEMPORARY_FAILURE, Stopped  # noqa: E402
+from experiments.tables import FLAGS, Published, Run  # noqa: E402
 
 
 class Row(NamedTuple):
@@ -84,51 +81,12 @@ NEEDS = {
     "omniglot": "needs the 28 x 28 Omniglot of Burda et al. 2016 (chardata.mat)",
 }
 
-FLAGS = flags.FLAGS
-flags.DEFINE_list("rows", [], "Rows, or the beginnings of rows.")
-flags.DEFINE_integer("seeds", 3, "Runs of each row.", lower_bound=1)
 flags.DEFINE_integer("draws", 5000, "For each image.", lower_bound=1)
-flags.DEFINE_string("runs", "runs/likelihood", "Where run folders are.")
-flags.DEFINE_string("results", str(ROOT / "results"), "Where the table goes.")
-flags.DEFINE_string("data_dir", "", "Where data sets are prepared.")
-flags.DEFINE_string("manual_dir", "", "Where downloaded archives are.")
-flags.DEFINE_boolean("dry_run", False, "Prints what there is to do.")
 
 
 def main(argv: list[str]) -> int:
     """Does what is left to do and writes the table; 0, 2 after an error, 75 if asked to stop."""
-    if {"--help", "-h"} & set(argv):
-        print(__doc__.strip())
-        return 0
-    try:
-        for text in FLAGS(argv)[1:]:
-            raise UserError(f"{text!r}: is no flag; flags are written --name=value")
-        logging.set_verbosity(logging.ERROR)
-        check_writable("--runs", pathlib.Path(FLAGS.runs))
-        check_writable("--results", pathlib.Path(FLAGS.results))
-        rows = _asked(FLAGS.rows)
-        if FLAGS.dry_run:
-            _print_plan(rows)
-        else:
-            _run(rows)
-    except (UserError, flags.Error) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except LaunchError as error:
-        return error.code
-    except Stopped:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return TEMPORARY_FAILURE
-    return 0
-
-
-def _asked(names: Sequence[str]) -> list[Row]:
-    by_name: dict[str, list[Row]] = {}
-    for row in ROWS:
-        for name in (row.dataset, f"{row.dataset}/{row.model}", row.name):
-            by_name.setdefault(name, []).append(row)
-    found = [row for name in names for row in choose("--rows", name, by_name)] or ROWS
-    return list(dict.fromkeys(found))
+    return tables.main(argv, __doc__, _plan, _run)
 
 
 def runs_of(row: Row) -> list[Run]:
@@ -145,9 +103,10 @@ def runs_of(row: Row) -> list[Run]:
     ]
 
 
-def can_run(row: Row) -> bool:
-    """Whether its images are there."""
-    return row.dataset != "omniglot" and tables.is_prepared(row.dataset, FLAGS.data_dir)
+def needs(row: Row) -> str:
+    """What it lacks to be run here; empty if nothing."""
+    there = row.dataset != "omniglot" and tables.is_prepared(row.dataset, FLAGS.data_dir)
+    return "" if there else NEEDS[row.dataset]
 
 
 class Scored(NamedTuple):
@@ -169,41 +128,21 @@ def score(run: Run) -> Scored | None:
     return Scored(run.workdir.name, -float(row["value"]), row["step"], row["config_hash"])
 
 
-def _print_plan(rows: Sequence[Row]) -> None:
-    total = 0.0
-    for row in rows:
-        if not can_run(row):
-            print(f"{row.name}: {NEEDS[row.dataset]}")
-            continue
-        runs = runs_of(row)
-        ended = [run.epochs for run in runs if run.is_trained]
-        at_most = runs[0].experiment.cadence.total_steps / tables.steps_per_epoch(
-            runs[0].experiment
-        )
-        epochs = statistics.fmean(ended) if ended else at_most
-        seconds = None
-        for run in runs:
-            if scored := score(run):
-                print(f"{row.name}, {run.workdir.name}: done, {scored.nats:.2f} nats")
-            elif run.is_trained:
-                print(f"{row.name}, {run.workdir.name}: trained, to be scored")
-            else:
-                seconds = seconds or tables.seconds_per_epoch(run.experiment)
-                hours = max(epochs - run.epochs, 0) * seconds / 3600
-                total += hours
-                told = "as many epochs as those that ended" if ended else "2,000 epochs at most"
-                print(
-                    f"{row.name}, {run.workdir.name}: {run.epochs:.0f} epochs are done; "
-                    f"{seconds:.1f} s an epoch here, {hours:.1f} hours to {epochs:.0f} ({told})"
-                )
-    print(f"{total:.1f} hours, one run after the other")
+def _plan() -> None:
+    def told(row: Row, run: Run) -> str:
+        del row
+        scored = score(run)
+        return f"{scored.nats:.2f} nats" if scored else ""
+
+    tables.print_plan(tables.asked(ROWS), needs, runs_of, told)
 
 
-def _run(rows: Sequence[Row]) -> None:
-    found, path = {}, pathlib.Path(FLAGS.results) / "likelihood"
+def _run() -> None:
+    rows, found = tables.asked(ROWS), {}
+    path = pathlib.Path(FLAGS.results) / "likelihood"
     # Seed by seed: a table of one run each comes first.
     for seed in range(FLAGS.seeds):
-        for row in filter(can_run, rows):
+        for row in [row for row in rows if not needs(row)]:
             run = runs_of(row)[seed]
             if not score(run):
                 run.train()
@@ -227,7 +166,7 @@ def _write(path: pathlib.Path, rows: Sequence[Row], found: Mapping[Row, Sequence
         names = [f"`{run.name}` {run.config_hash[:8]}" for run in runs]
         away = tables.difference(values, row.published) if values else ("", "")
         model = f"{TITLES[row.model]}, {TITLES[row.prior]}"
-        missing = "" if values else "not run yet" if can_run(row) else NEEDS[row.dataset]
+        missing = "" if values else needs(row) or "not run yet"
         ours = tables.mean_and_deviation(values) or missing
         signed = [f"{each:+.2f}" if values else "" for each in away]
         published = f"{row.published.value:.2f} ± {row.published.deviation:.2f}"

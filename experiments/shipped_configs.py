@@ -23,6 +23,7 @@ CONFIGS = (
     "cvae",
     "gan",
     "cgan",
+    "wgan",
     "wgan_gp",
     "sngan",
     "gated_vae",

@@ -11,18 +11,21 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import tensorflow_datasets as tfds
+from absl import flags, logging
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from genjax import factory
+from genjax.errors import UserError, choose
 from genjax.evaluation.rows import read_rows
 from genjax.factory import Experiment
 from genjax.loaded import checkpoints_of
+from genjax.run_folder import check_writable
 from genjax.training.stopping import TEMPORARY_FAILURE, Stopped
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -30,12 +33,32 @@ TIMED_BLOCKS = 3
 
 Record = Mapping[str, Any]
 
+FLAGS = flags.FLAGS
+flags.DEFINE_list("rows", [], "Rows, or the beginnings of rows.")
+flags.DEFINE_integer("seeds", 3, "Runs of each row.", lower_bound=1)
+flags.DEFINE_string("runs", "", "Where run folders are; empty: runs/ and the script's name.")
+flags.DEFINE_string("results", str(ROOT / "results"), "Where the table goes.")
+flags.DEFINE_string("data_dir", "", "Where data sets are prepared.")
+flags.DEFINE_string("manual_dir", "", "Where downloaded archives are.")
+flags.DEFINE_boolean("dry_run", False, "Prints what there is to do.")
+
 
 class Published(NamedTuple):
-    """A number as a paper prints it, with its standard deviation over runs."""
+    """A number as a paper prints it, with its standard deviation over runs; 0 where it has none."""
 
     value: float
-    deviation: float
+    deviation: float = 0.0
+
+
+class Row(Protocol):
+    """A row of a table: its name, as --rows has it, is made of parts between slashes."""
+
+    @property
+    def name(self) -> str:
+        """Data set and model, for example."""
+
+
+R = TypeVar("R", bound=Row)
 
 
 class LaunchError(Exception):
@@ -44,6 +67,93 @@ class LaunchError(Exception):
     def __init__(self, code: int):
         super().__init__(code)
         self.code = code
+
+
+# --- the command line ----------------------------------------------------------------------------
+
+
+def main(argv: Sequence[str], doc: str, plan: Callable[[], None], run: Callable[[], None]) -> int:
+    """Calls `run`, or with --dry_run `plan`; 0, 2 after an error, 75 if asked to stop."""
+    if {"--help", "-h"} & set(argv):
+        print(doc.strip())
+        return 0
+    try:
+        for text in FLAGS(argv)[1:]:
+            raise UserError(f"{text!r}: is no flag; flags are written --name=value")
+        logging.set_verbosity(logging.ERROR)
+        if not FLAGS.runs:
+            FLAGS.runs = f"runs/{pathlib.Path(argv[0]).stem}"
+        check_writable("--runs", pathlib.Path(FLAGS.runs))
+        check_writable("--results", pathlib.Path(FLAGS.results))
+        (plan if FLAGS.dry_run else run)()
+    except (UserError, flags.Error) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except LaunchError as error:
+        return error.code
+    except Stopped:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return TEMPORARY_FAILURE
+    return 0
+
+
+def asked(rows: Sequence[R]) -> list[R]:
+    """Those that --rows names, or whose names begin with these parts; all without it.
+
+    Raises:
+      UserError: no row has such a name.
+    """
+    by_name: dict[str, list[R]] = {}
+    for row in rows:
+        parts = row.name.split("/")
+        for end in range(1, len(parts) + 1):
+            by_name.setdefault("/".join(parts[:end]), []).append(row)
+    found = [row for name in FLAGS.rows for row in choose("--rows", name, by_name)] or rows
+    return list({row.name: row for row in found}.values())
+
+
+def print_plan(
+    rows: Sequence[R],
+    needs: Callable[[R], str],
+    runs_of: Callable[[R], Sequence["Run"]],
+    score: Callable[[R, "Run"], str],
+) -> None:
+    """What there is to do and how long it takes here.
+
+    Args:
+      rows: of the table.
+      needs: what a row lacks to be run here; empty if nothing.
+      runs_of: a row's runs.
+      score: of a row's run, in words; empty if it is not scored yet.
+    """
+    total = 0.0
+    for row in rows:
+        if lacking := needs(row):
+            print(f"{row.name}: {lacking}")
+            continue
+        runs, seconds = runs_of(row), None
+        ended = [run.epochs for run in runs if run.is_trained]
+        most = runs[0].experiment.cadence.total_steps / steps_per_epoch(runs[0].experiment)
+        epochs = statistics.fmean(ended) if ended else most
+        for run in runs:
+            where = f"{row.name}, {run.workdir.name}"
+            if scored := score(row, run):
+                print(f"{where}: done, {scored}")
+            elif run.is_trained:
+                print(f"{where}: trained, to be scored")
+            else:
+                seconds = seconds or seconds_per_epoch(run.experiment)
+                hours = max(epochs - run.epochs, 0) * seconds / 3600
+                total += hours
+                told = "as many as those that ended" if ended else f"at most {most:,.0f} epochs"
+                print(
+                    f"{where}: {run.epochs:.0f} epochs are done; {seconds:.1f} s an epoch here, "
+                    f"{hours:.1f} hours to {epochs:.0f} ({told})"
+                )
+    print(f"{total:.1f} hours, one run after the other")
+
+
+# --- runs ----------------------------------------------------------------------------------------
 
 
 def launch(*arguments: str) -> None:
@@ -78,7 +188,7 @@ class Run:
 
     workdir: pathlib.Path
     config: str
-    fields: Mapping[str, str | int]
+    fields: Mapping[str, str | float]
 
     def train(self) -> None:
         """To the end; what is done is not done again."""
@@ -108,6 +218,11 @@ class Run:
         for path, value in self.fields.items():
             config.update_from_flattened_dict({path: value})
         return factory.build(config.to_dict())
+
+    @property
+    def config_hash(self) -> str:
+        """As its rows have it; it has to be scored."""
+        return self.rows()[-1]["config_hash"]
 
     @property
     def epochs(self) -> float:
@@ -221,27 +336,64 @@ def comparison_figure(
     path: pathlib.Path, unit: str, values: Mapping[str, tuple[Published, Sequence[float]]]
 ) -> None:
     """Published values beside ours, by name, with standard deviations, as `path`.png and .svg."""
-    figure = Figure(figsize=(6.4, 1.0 + 0.5 * len(values)), layout="constrained")
+    series = {
+        "published": [published for published, _ in values.values()],
+        "genjax": [spread(ours) for _, ours in values.values()],
+    }
+    panels_figure(path, list(values), {unit: series})
+
+
+def spread(values: Sequence[float]) -> Published | None:
+    """Mean and standard deviation of ours, as a published number is given."""
+    if not values:
+        return None
+    return Published(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0)
+
+
+def panels_figure(
+    path: pathlib.Path,
+    rows: Sequence[str],
+    panels: Mapping[str, Mapping[str, Sequence[Published | None]]],
+) -> None:
+    """A panel for each metric, in it a mark for each row of each series, as `path`.png and .svg.
+
+    Args:
+      path: without a suffix.
+      rows: their titles, from above.
+      panels: by the metric's title the series by name, each a value or None for each row.
+    """
+    width, height = 2.4 + max(1.9 * len(panels), 4.0), 1.2 + 0.5 * len(rows)
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for row, (published, ours) in enumerate(values.values()):
-        bar = {"capsize": 3, "linestyle": "none", "markersize": 6}
-        named = {"label": "published"} if row == 0 else {}
-        axes.errorbar(
-            published.value, row - 0.12, xerr=published.deviation, fmt="o", color="0.55",
-            markerfacecolor="white", **bar, **named,
-        )  # fmt: skip
-        if ours:
-            named = {"label": "genjax"} if row == 0 else {}
-            spread = statistics.stdev(ours) if len(ours) > 1 else 0
-            axes.errorbar(
-                statistics.fmean(ours), row + 0.12, xerr=spread, fmt="s", color="C0", **bar, **named
-            )
-    axes.set_yticks(range(len(values)), values)
-    axes.invert_yaxis()
-    axes.set_xlabel(unit)
-    axes.grid(axis="x", alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="best")
+    handles = {}
+    for axes, (title, series) in zip(
+        figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items(), strict=True
+    ):
+        drawn = {name: points for name, points in series.items() if any(points)}
+        for index, (name, points) in enumerate(drawn.items()):
+            there = [(row, point) for row, point in enumerate(points) if point]
+            offset = 0.24 * (index - (len(drawn) - 1) / 2)
+            handles[name] = axes.errorbar(
+                [point.value for _, point in there], [row + offset for row, _ in there],
+                xerr=[point.deviation for _, point in there], capsize=3, linestyle="none",
+                markersize=6, **MARKS[name],
+            )  # fmt: skip
+        axes.set_xlabel(title)
+        axes.grid(axis="x", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    first = figure.axes[0]
+    first.set_yticks(range(len(rows)), rows)
+    first.set_ylim(len(rows) - 0.5, -0.5)
+    legend = {"loc": "outside upper right", "ncols": len(handles), "frameon": False}
+    figure.legend(handles.values(), handles.keys(), **legend)
     for suffix in (".png", ".svg"):
         figure.savefig(path.with_suffix(suffix), dpi=150)
+
+
+#: How a series is drawn.
+MARKS = {
+    "published": {"fmt": "o", "color": "0.55", "markerfacecolor": "white"},
+    "genjax": {"fmt": "s", "color": "C0"},
+    "best": {"fmt": "s", "color": "C0"},
+    "last": {"fmt": "D", "color": "C1"},
+}

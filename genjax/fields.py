@@ -141,6 +141,7 @@ NUMBERS = {
     "rollbacks": NUMBER,
     "seed": SEED,
     "steps_per_call": COUNT,
+    "weight_clip": RATE,
     "width": COUNT,
     "widths": COUNT,
 }

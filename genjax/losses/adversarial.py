@@ -63,7 +63,8 @@ non_saturating = AdversarialLoss(_cross_entropy, _non_saturating_generator)
 least_squares = AdversarialLoss(_least_squares_discriminator, _least_squares_generator)
 #: Lim and Ye 2017; Miyato et al. 2018, eqs. 16 and 17.
 hinge = AdversarialLoss(_hinge_discriminator, _raise_the_logit)
-#: Arjovsky et al. 2017, eqs. 2 and 3: holds only for a Lipschitz critic, so use it with a penalty.
+#: Arjovsky et al. 2017, eqs. 2 and 3: holds only for a Lipschitz critic, so use it with a penalty
+#: or with clipped weights (optimizer `boxed_rmsprop`).
 wasserstein = AdversarialLoss(_wasserstein_discriminator, _raise_the_logit)
 
 #: The losses that a config may name.

@@ -31,6 +31,21 @@ def rmsprop(learning_rate: Schedule, b1: float, b2: float) -> optax.GradientTran
     return optax.rmsprop(learning_rate, decay=b2, momentum=b1)
 
 
+def boxed_rmsprop(
+    learning_rate: Schedule, b1: float, b2: float, weight_clip: float
+) -> optax.GradientTransformation:
+    """RMSProp that sets each parameter back to [-weight_clip, weight_clip] after each step.
+
+    Of a critic, which is Lipschitz so (Arjovsky et al. 2017, algorithm 1: biases, too).
+    """
+
+    def kept_inside(updates: PyTree, params: PyTree) -> PyTree:
+        inside = lambda update, leaf: jnp.clip(leaf + update, -weight_clip, weight_clip) - leaf
+        return jax.tree.map(inside, updates, params)
+
+    return optax.chain(rmsprop(learning_rate, b1, b2), optax.stateless(kept_inside))
+
+
 def sgd(learning_rate: Schedule, b1: float, b2: float) -> optax.GradientTransformation:
     """Gradient descent with momentum `b1`; it has no use for `b2`."""
     del b2
@@ -64,6 +79,7 @@ OPTIMIZERS = {
     "adam": adam,
     "normalized_adam": normalized_adam,
     "rmsprop": rmsprop,
+    "boxed_rmsprop": boxed_rmsprop,
     "sgd": sgd,
     "muon": muon,
 }

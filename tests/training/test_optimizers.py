@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from genjax.schedule import constant
@@ -53,6 +54,29 @@ def test_sgd_with_momentum_adds_up_gradients():
     """1, then 1 + 0.5, then 1 + 0.75."""
     expected = [-RATE, -1.5 * RATE, -1.75 * RATE]
     assert updates("sgd", [1.0] * 3, 0.5, 0.9) == pytest.approx(expected)
+
+
+def test_boxed_rmsprop_ends_at_the_walls():
+    """Without memory a step is the rate against the sign: from 0 to -0.1, beyond the wall at -0.03.
+
+    What starts outside is set to the wall at once, whichever way its gradient points.
+    """
+    optimizer = OPTIMIZERS["boxed_rmsprop"](constant(RATE, 0), b1=0.0, b2=0.0, weight_clip=0.03)
+    params = {"kernel": jnp.array([0.0, -0.02, 1.0]), "bias": jnp.array(-1.0)}
+    gradients = {"kernel": jnp.array([5.0, -5.0, 5.0]), "bias": jnp.array(5.0)}
+    update, _ = optimizer.update(gradients, optimizer.init(params), params)
+    moved = optax.apply_updates(params, update)
+    np.testing.assert_allclose(moved["kernel"], [-0.03, 0.03, 0.03], atol=1e-7)
+    np.testing.assert_allclose(moved["bias"], -0.03, atol=1e-7)
+
+
+def test_boxed_rmsprop_is_rmsprop_within_the_walls():
+    params, gradients = jnp.array([0.0, 0.5]), jnp.array([2.0, -3.0])
+    states = {}
+    for name, walls in (("rmsprop", {}), ("boxed_rmsprop", {"weight_clip": 10.0})):
+        optimizer = OPTIMIZERS[name](constant(RATE, 0), b1=0.5, b2=0.9, **walls)
+        states[name], _ = optimizer.update(gradients, optimizer.init(params), params)
+    np.testing.assert_allclose(states["boxed_rmsprop"], states["rmsprop"], atol=1e-6)
 
 
 def test_rmsprop_divides_by_the_root_of_the_mean_square():

@@ -1,0 +1,24 @@
+"""WGAN (Arjovsky et al. 2017) on DCGAN networks: five critic steps, weights clipped to 0.01.
+
+python launch.py train --config=configs/wgan.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str = "mnist_sample") -> ConfigDict:
+    dataset, test = common.parse(arg)
+    config = ConfigDict({"name": "wgan", "seed": 0})
+    config.data = common.data(dataset)
+    config.model = common.gan_model(loss="wasserstein", d_steps=5)
+    config.generator = common.network("dcgan", width=32, normalization="batch")
+    config.discriminator = common.network("dcgan", width=32, normalization="batch")
+    config.optimizer = common.gan_optimizers(5e-4, name="rmsprop", b1=0.0, b2=0.99)
+    config.optimizer.discriminator.name = "boxed_rmsprop"
+    config.optimizer.discriminator.weight_clip = 0.01
+    config.training = common.training(common.epochs(dataset, 80), 32)
+    config.checkpoint = common.checkpoint("frechet_distance", "min")
+    config.evaluation = common.evaluation(dataset)
+    return common.shrink(config) if test else config

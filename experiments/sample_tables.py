@@ -1,0 +1,256 @@
+"""What tables of sample quality share: runs scored by samples, published values above ours."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+from absl import flags
+
+from experiments import tables
+from experiments.tables import FLAGS, Published, Record, Run
+from genjax.errors import UserError
+
+#: Against as many test images.
+NUM_SAMPLES = 10_000
+CHECKPOINTS = ("best", "last")
+#: As long as Lucic et al. 2018 train on Fashion-MNIST, with their batches.
+TWENTY_EPOCHS = {
+    "training.duration": "20 epochs",
+    "training.batch_size": 64,
+    "training.checkpoint_every": "10 percent",
+    "training.rollbacks": 3,
+}
+NO_WEIGHTS = "needs the Inception weights"
+
+flags.DEFINE_string("inception", "", "A file with the weights of the Inception network.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A metric of the test split, as rows of evals.jsonl have it.
+
+    Attributes:
+      title: its name in the table.
+      metric: its name in the rows.
+      extractor: what samples are seen through.
+      scale: what a value is multiplied by, 100 for percent.
+      n_fake: how many samples it is of; None of as many as the metric takes.
+      checkpoints: those that it is measured of.
+      of_labels: whether only a model that is given labels has it.
+    """
+
+    title: str
+    metric: str
+    extractor: str = "classifier"
+    scale: float = 1.0
+    n_fake: int | None = NUM_SAMPLES
+    checkpoints: tuple[str, ...] = CHECKPOINTS
+    of_labels: bool = False
+
+    def value(self, run: Run, checkpoint: str) -> float | None:
+        """Of a run with sampling seed 0; None where it is not measured yet."""
+        wanted = {"metric": self.metric, "extractor": self.extractor, "checkpoint": checkpoint}
+        if self.n_fake is not None:
+            wanted["n_fake"] = self.n_fake
+        found = run.rows(**wanted, split="test", seed=0)
+        return self.scale * float(found[-1]["value"]) if found else None
+
+    def values(self, runs: Sequence[Run], checkpoint: str) -> list[float]:
+        """Of the runs that have one."""
+        values = [self.value(run, checkpoint) for run in runs]
+        return [value for value in values if value is not None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A model of a table.
+
+    Attributes:
+      name: data set and model, as --rows has it.
+      title: its name in the table.
+      config: the shipped config.
+      fields: what differs from it, by dotted path.
+      published: values by the title of their column, in its unit.
+      needs: what it takes where it can not be run.
+      labelled: whether the model is given labels.
+      is_large: whether it is for an accelerator and is compared by Inception.
+    """
+
+    name: str
+    title: str
+    config: str
+    fields: Mapping[str, str | float]
+    published: Mapping[str, Published] = dataclasses.field(default_factory=dict)
+    needs: str = "needs fashion_mnist of TensorFlow Datasets in --data_dir"
+    labelled: bool = True
+    is_large: bool = False
+
+    @property
+    def dataset(self) -> str:
+        """As configs name it."""
+        return self.name.partition("/")[0]
+
+    def lacks(self) -> str:
+        """What it needs and has not got here; empty if nothing."""
+        there = tables.is_prepared(self.dataset, FLAGS.data_dir)
+        if self.is_large:
+            there = there and bool(FLAGS.inception) and jax.default_backend() != "cpu"
+        return "" if there else self.needs
+
+    def runs(self) -> list[Run]:
+        """Its run with each seed; which checkpoint is best is for the judge on validation."""
+        fields = {
+            "data.data_dir": FLAGS.data_dir,
+            "data.manual_dir": FLAGS.manual_dir,
+            "evaluation.num_samples": NUM_SAMPLES,
+            "checkpoint.best_metric": "frechet_distance",
+            "checkpoint.best_mode": "min",
+            **self.fields,
+        }
+        folder, name = pathlib.Path(FLAGS.runs), self.name.replace("/", "-")
+        return [
+            Run(
+                folder / f"{name}-{seed}", f"{self.config}:{self.dataset}", {**fields, "seed": seed}
+            )
+            for seed in range(FLAGS.seeds)
+        ]
+
+
+class Line(NamedTuple):
+    """A model's checkpoint, or what is published of the model: a value for each column."""
+
+    row: Row
+    of: str
+    values: Sequence[Published | None]
+    runs: Sequence[Run] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table: files called `name`, a line for what is published of each row and for ours."""
+
+    name: str
+    caption: str
+    rows: Sequence[Row]
+    columns: Sequence[Column]
+
+    def main(self, argv: Sequence[str], doc: str) -> int:
+        """Does what is left to do and writes the table; 0, 2 after an error, 75 when stopped."""
+        return tables.main(argv, doc, self._plan, self._run)
+
+    def _plan(self) -> None:
+        told = lambda row, run: "" if self._missing(row, run) else "scored"
+        tables.print_plan(tables.asked(self.rows), Row.lacks, Row.runs, told)
+
+    def _run(self) -> None:
+        rows = tables.asked(self.rows)
+        if FLAGS.inception and not pathlib.Path(FLAGS.inception).is_file():
+            raise UserError(f"--inception: {FLAGS.inception} is no file")
+        found: dict[str, list[Run]] = {row.name: [] for row in rows}
+        # Seed by seed: a table of one run each comes first.
+        for seed in range(FLAGS.seeds):
+            for row in rows:
+                if not row.lacks():
+                    run = row.runs()[seed]
+                    self._finish(row, run)
+                    found[row.name].append(run)
+            self._write(rows, found)
+
+    def _finish(self, row: Row, run: Run) -> None:
+        if self._missing(row, run):
+            run.train()
+        for checkpoints in dict.fromkeys(column.checkpoints for column in self.columns):
+            found = self._missing(row, run)
+            names = {each.metric for each in found if each.checkpoints == checkpoints}
+            if names:
+                weights = [f"--inception={FLAGS.inception}"] if FLAGS.inception else []
+                asked = f"--checkpoint={','.join(checkpoints)}"
+                run.evaluate(asked, f"--metrics={','.join(sorted(names))}", *weights)
+
+    def _missing(self, row: Row, run: Run) -> list[Column]:
+        """What is still to be measured."""
+        return [
+            column
+            for column in self.columns
+            if (row.labelled or not column.of_labels)
+            and (FLAGS.inception or column.extractor != "inception")
+            and None in [column.value(run, checkpoint) for checkpoint in column.checkpoints]
+        ]
+
+    def _write(self, rows: Sequence[Row], found: Mapping[str, Sequence[Run]]) -> None:
+        """The table of what is there until now."""
+        lines = [line for row in rows for line in self._lines(row, found[row.name])]
+        path = pathlib.Path(FLAGS.results) / self.name
+        titles = [column.title for column in self.columns]
+        header = ["model", "", *titles, "seeds", "run"]
+        records = [record for line in lines for record in self._records(line)]
+        tables.write(path, self.caption, [header, *map(self._cells, lines)], records)
+        if panels := self._panels(rows, lines):
+            tables.panels_figure(path, [row.title for row in rows], panels)
+        print(f"{path}.md, .tex, .csv, .png, .svg")
+
+    def _lines(self, row: Row, runs: Sequence[Run]) -> list[Line]:
+        published = [row.published.get(column.title) for column in self.columns]
+        lines = [Line(row, "published", published)] if row.published else []
+        if not runs:
+            return [*lines, Line(row, "genjax", [None] * len(self.columns))]
+        for checkpoint in CHECKPOINTS:
+            values = [tables.spread(each.values(runs, checkpoint)) for each in self.columns]
+            lines.append(Line(row, checkpoint, values, runs))
+        return lines
+
+    def _cells(self, line: Line) -> list[str]:
+        row, ours = line.row, line.of != "published"
+        if ours and not line.runs:
+            empty = [""] * (len(self.columns) - 1)
+            return [row.title, line.of, row.lacks(), *empty, "0", f"`--rows={row.name}`"]
+        cells = [
+            NO_WEIGHTS if ours and not value and column.extractor == "inception" else _text(value)
+            for column, value in zip(self.columns, line.values, strict=True)
+        ]
+        runs = line.runs if line.of == CHECKPOINTS[0] else ()  # the same for the other
+        names = ", ".join(f"`{run.workdir.name}` {run.config_hash[:8]}" for run in runs)
+        return [row.title, line.of, *cells, str(len(line.runs)) if ours else "", names]
+
+    def _records(self, line: Line) -> list[Record]:
+        """One for each column."""
+        ours = line.of != "published"
+        return [
+            {
+                "row": line.row.name,
+                "config": line.row.config,
+                "of": line.of,
+                "metric": column.title,
+                "extractor": column.extractor,
+                "mean": value.value if value else "",
+                "deviation": value.deviation if value else "",
+                "values": " ".join(map(str, column.values(line.runs, line.of))),
+                "runs": " ".join(run.workdir.name for run in line.runs),
+                "config_hashes": " ".join(run.config_hash for run in line.runs),
+                "needs": line.row.lacks() if ours and not line.runs else "",
+            }
+            for column, value in zip(self.columns, line.values, strict=True)
+        ]
+
+    def _panels(
+        self, rows: Sequence[Row], lines: Sequence[Line]
+    ) -> dict[str, dict[str, list[Published | None]]]:
+        panels = {}
+        for index, column in enumerate(self.columns):
+            of = {(line.row.name, line.of): line.values[index] for line in lines}
+            if any(of.values()):
+                panels[column.title] = {
+                    series: [of.get((row.name, series)) for row in rows]
+                    for series in ("published", *CHECKPOINTS)
+                }
+        return panels
+
+
+def _text(value: Published | None) -> str:
+    """As the paper prints it; ours with two digits."""
+    if value is None:
+        return ""
+    deviation = f" ± {value.deviation:.3g}" if value.deviation else ""
+    return f"{value.value:.4g}{deviation}"

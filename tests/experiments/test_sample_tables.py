@@ -1,0 +1,139 @@
+"""Tables of samples: published above ours, best beside last, nothing twice, nothing made up."""
+
+import csv
+import json
+
+import pytest
+
+from experiments import sample_tables, tables
+from experiments.sample_tables import Column, Row, Table
+from experiments.tables import Published
+
+ROWS = (
+    Row("fashion_mnist/a", "A", "cgan", {}, {"FID": Published(26.5, 1.6)}),
+    Row("fashion_mnist/b", "B", "gan", {}, labelled=False),
+    Row(
+        "cifar10/c", "C", "sngan", {}, {"FID": Published(21.7)}, needs="needs a GPU", is_large=True
+    ),
+)
+COLUMNS = (
+    Column("FID", "frechet_distance", "inception"),
+    Column("distance", "frechet_distance"),
+    Column("CAS, %", "cas", "none", 100, None, ("best",), of_labels=True),
+)
+FLAGS = ("rows", "seeds", "runs", "results", "inception", "dry_run")
+
+
+@pytest.fixture
+def table(monkeypatch, tmp_path):
+    """Makes the table in folders of its own, where only Fashion-MNIST is there."""
+    monkeypatch.setattr(tables, "is_prepared", lambda dataset, _: dataset == "fashion_mnist")
+
+    def run(*typed):
+        tables.FLAGS.unparse_flags()
+        folders = [f"--runs={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}"]
+        return Table("samples", "What it is.", ROWS, COLUMNS).main(["s.py", *folders, *typed], "")
+
+    yield run
+    tables.FLAGS.unparse_flags()
+    for name in FLAGS:
+        tables.FLAGS[name].unparse()
+    tables.FLAGS.mark_as_parsed()
+
+
+def scored(run, metric, value, checkpoint, **fields):
+    """Adds a row to evals.jsonl as `evaluate` writes it."""
+    row = {
+        "metric": metric,
+        "value": value,
+        "checkpoint": checkpoint,
+        "split": "test",
+        "seed": 0,
+        "extractor": "classifier",
+        "n_fake": sample_tables.NUM_SAMPLES,
+        "config_hash": f"{run.fields['seed']}abcdefgh",
+        **fields,
+    }
+    run.workdir.mkdir(parents=True, exist_ok=True)
+    with (run.workdir / "evals.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+@pytest.fixture
+def done(monkeypatch):
+    """What was trained and evaluated, by stand-ins: distances of 10, 12, ... and 20, 22, ..."""
+    calls = []
+
+    def train(run):
+        calls.append(("train", run.workdir.name))
+        for checkpoint, distance in (("best", 10), ("last", 20)):
+            value = distance + 2 * run.fields["seed"]
+            scored(run, "frechet_distance", value, checkpoint)
+            # Of fewer samples; not what the table is of.
+            scored(run, "frechet_distance", 99, checkpoint, n_fake=500)
+
+    def evaluate(run, *flags):
+        calls.append((run.workdir.name, *flags))
+        if any("cas" in flag for flag in flags):
+            scored(run, "cas", 0.8125, "best", extractor="none", n_fake=50_000)
+        else:
+            for checkpoint in ("best", "last"):
+                scored(run, "frechet_distance", 7, checkpoint, extractor="inception")
+
+    monkeypatch.setattr(tables.Run, "train", train)
+    monkeypatch.setattr(tables.Run, "evaluate", evaluate)
+    return calls
+
+
+def test_published_stands_above_best_and_last(table, done, tmp_path):
+    assert table("--seeds=2") == 0
+    text = (tmp_path / "results" / "samples.md").read_text()
+    no_weights = "needs the Inception weights"
+    runs = "`fashion_mnist-a-0` 0abcdefg, `fashion_mnist-a-1` 1abcdefg"
+    # Of 10 and 12 the mean is 11, and the deviation the root of 2.
+    assert text.splitlines()[4:] == [
+        "| A | published | 26.5 ± 1.6 |  |  |  |  |",
+        f"| A | best | {no_weights} | 11 ± 1.41 | 81.25 | 2 | {runs} |",
+        f"| A | last | {no_weights} | 21 ± 1.41 |  | 2 |  |",
+        f"| B | best | {no_weights} | 11 ± 1.41 |  | 2 | {runs.replace('-a-', '-b-')} |",
+        f"| B | last | {no_weights} | 21 ± 1.41 |  | 2 |  |",
+        "| C | published | 21.7 |  |  |  |  |",
+        "| C | genjax | needs a GPU |  |  | 0 | `--rows=cifar10/c` |",
+    ]
+    with (tmp_path / "results" / "samples.csv").open() as file:
+        records = list(csv.DictReader(file))
+    assert len(records) == 7 * len(COLUMNS)
+    assert {record["needs"] for record in records if record["row"] == "cifar10/c"} == {
+        "",
+        "needs a GPU",
+    }
+    assert (tmp_path / "results" / "samples.png").is_file()
+
+
+def test_what_is_done_is_not_done_again(table, done):
+    table("--seeds=1")
+    cas = ("--checkpoint=best", "--metrics=cas")
+    assert done == [
+        ("train", "fashion_mnist-a-0"),
+        ("fashion_mnist-a-0", *cas),
+        ("train", "fashion_mnist-b-0"),
+    ]
+    table("--seeds=1")
+    assert len(done) == 3
+
+
+def test_weights_that_come_later_add_what_was_missing(table, done, tmp_path):
+    table("--seeds=1", "--rows=fashion_mnist/b")
+    weights = tmp_path / "weights.pth"
+    weights.touch()
+    done.clear()
+    assert table("--seeds=1", "--rows=fashion_mnist/b", f"--inception={weights}") == 0
+    assert done[-1][:2] == ("fashion_mnist-b-0", "--checkpoint=best,last")
+    assert done[-1][2:] == ("--metrics=frechet_distance", f"--inception={weights}")
+    assert "| B | best | 7 | 10 |" in (tmp_path / "results" / "samples.md").read_text()
+
+
+def test_weights_that_are_not_there_are_named(table, done, capsys):
+    assert table("--inception=nowhere.pth") == 2
+    assert capsys.readouterr().err == "error: --inception: nowhere.pth is no file\n"
+    assert not done
