@@ -15,9 +15,9 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     config.model = common.gan_model(loss="wasserstein", d_steps=5)
     config.generator = common.network("dcgan", width=32, normalization="batch")
     config.discriminator = common.network("dcgan", width=32, normalization="batch")
-    config.optimizer = common.gan_optimizers(5e-4, name="rmsprop", b1=0.0, b2=0.99)
-    config.optimizer.discriminator.name = "boxed_rmsprop"
-    config.optimizer.discriminator.weight_clip = 0.01
+    config.optimizer = common.gan_optimizers(1e-3, b1=0.0, b2=0.9)
+    critic = {"name": "boxed_rmsprop", "b2": 0.99, "weight_clip": 0.01}
+    config.optimizer.discriminator.update(critic)
     config.training = common.training(common.epochs(dataset, 80), 32)
     config.checkpoint = common.checkpoint("frechet_distance", "min")
     config.evaluation = common.evaluation(dataset)

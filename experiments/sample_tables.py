@@ -249,7 +249,7 @@ class Table:
 
 
 def _text(value: Published | None) -> str:
-    """As the paper prints it; ours with two digits."""
+    """Four digits of a value, three of its deviation, no zeros at the end."""
     if value is None:
         return ""
     deviation = f" ± {value.deviation:.3g}" if value.deviation else ""
