@@ -58,7 +58,10 @@ def connect(sweep: Sweep) -> None:
     except (ConnectionError, ValueError, RuntimeError) as error:
         if not address:
             raise
-        raise UserError(f"RAY_ADDRESS: no Ray cluster at {address}") from error
+        raise UserError(
+            f"RAY_ADDRESS: no Ray cluster at {address}, or one that asks for a token; if it does, "
+            "set RAY_AUTH_MODE=token"
+        ) from error
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for name, amount in sweep.resources.items():
         most = max(node.get(name.upper(), 0) for node in nodes)
