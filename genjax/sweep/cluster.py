@@ -224,7 +224,8 @@ def _optuna(sweep: Sweep, experiment: Experiment, workdir: pathlib.Path) -> tupl
         metric=sweep.metric,
         mode=sweep.mode,
         points_to_evaluate=begun or None,
-        seed=experiment.config["seed"],
+        # One that goes on must not draw again what it drew before.
+        seed=experiment.config["seed"] + len(rows) + len(begun),
     )
     for row in rows:
         value = row["metrics"].get(sweep.metric)
