@@ -14,7 +14,6 @@ from genjax import rng
 from genjax.errors import UserError
 from genjax.losses.likelihoods import Likelihood
 from genjax.losses.priors import Prior, StandardNormal
-from genjax.nn.channels import channel_mean
 from genjax.nn.layers import pmean
 from genjax.types import Batch, Images, Labels, Latents, PerExample, Positions, PRNGKey, PyTree
 
@@ -307,11 +306,55 @@ def gradient_step(
     return optax.apply_updates(params, updates), opt_state, (stats, metrics, made)
 
 
+def network_step(
+    state: TrainState,
+    network: str,
+    loss_fn: Loss,
+    optimizer: optax.GradientTransformation,
+    batch: Batch,
+    accumulate: int,
+    name: str = "",
+) -> tuple[TrainState, Metrics, PyTree]:
+    """(the state with this network updated, metrics, what was made of each row).
+
+    As `gradient_step`, which takes and gives the network's parts of the state.
+    """
+    params, opt, (stats, metrics, made) = gradient_step(
+        loss_fn,
+        optimizer,
+        state.params[network],
+        state.opt[network],
+        state.stats[network],
+        batch,
+        accumulate,
+        name,
+    )
+    state = state.replace(
+        params=state.params | {network: params},
+        opt=state.opt | {network: opt},
+        stats=state.stats | {network: stats},
+    )
+    return state, metrics, made
+
+
+def with_average(state: TrainState, network: str, decay: float) -> TrainState:
+    """The state with the average of this network's variables moved on."""
+    new = {"params": state.params[network], **state.stats[network]}
+    average = moving_average(state.ema[network], new, decay, state.step)
+    return state.replace(ema=state.ema | {network: average})
+
+
 def _health(gradients: PyTree) -> Metrics:
-    """What gradients say of a network."""
-    squares = [jnp.square(leaf) for leaf in jax.tree.leaves(gradients)]
-    means = [channel_mean(leaf) if leaf.ndim > 1 else leaf for leaf in squares]
-    total = sum(m.sum() * (x.size / m.size) for m, x in zip(means, squares, strict=True))
-    units = [m for m, x in zip(means, squares, strict=True) if x.ndim > 1]
+    """What gradients say of a network; little work beside that of the step itself."""
+    leaves = jax.tree.leaves(gradients)
+    # Products are faster than sums of squares, and than a look at each value.
+    total = sum(jnp.vdot(leaf, leaf) for leaf in leaves)
+    units = [_weighted(leaf) for leaf in leaves if leaf.ndim > 1]
     dead = sum(jnp.sum(unit == 0) for unit in units) / max(sum(unit.size for unit in units), 1)
     return {"gradient_norm": jnp.sqrt(total), "dead_units": dead}
+
+
+def _weighted(kernel: Float[Array, "... unit"]) -> Float[Array, " unit"]:
+    """A sum of each unit's values in which no two weigh the same: 0 where all are."""
+    rows = kernel.reshape(-1, kernel.shape[-1])
+    return jnp.linspace(1, 2, len(rows), dtype=kernel.dtype) @ rows

@@ -13,8 +13,8 @@ from genjax.models.base import (
     Metrics,
     TrainState,
     apply_network,
-    gradient_step,
     init_network,
+    network_step,
 )
 from genjax.nn.layers import pmean
 from genjax.types import Batch, Images, PRNGKey, PyTree
@@ -62,22 +62,10 @@ class Classifier:
             accuracy = (logits.argmax(-1) == batch["label"]).mean()
             return losses.mean(), (stats, {"loss": losses.mean(), "accuracy": accuracy}, {})
 
-        params, opt, (stats, metrics, _) = gradient_step(
-            loss_fn,
-            self.optimizer,
-            state.params["encoder"],
-            state.opt["encoder"],
-            state.stats["encoder"],
-            batch,
-            self.accumulate,
+        state, metrics, _ = network_step(
+            state, "encoder", loss_fn, self.optimizer, batch, self.accumulate
         )
-        state = state.replace(
-            step=state.step + 1,
-            params={"encoder": params},
-            opt={"encoder": opt},
-            stats={"encoder": stats},
-        )
-        return state, pmean(metrics)
+        return state.replace(step=state.step + 1), pmean(metrics)
 
     def inference_params(self, state: TrainState) -> PyTree:
         """The encoder's variables."""

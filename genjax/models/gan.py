@@ -19,9 +19,9 @@ from genjax.models.base import (
     Metrics,
     TrainState,
     apply_network,
-    gradient_step,
     init_network,
-    moving_average,
+    network_step,
+    with_average,
 )
 from genjax.nn.layers import AXIS, pmean
 from genjax.types import Batch, Images, Labels, Latents, PRNGKey, PyTree
@@ -148,21 +148,10 @@ class GAN:
                 loss += self.penalty_weight * penalty
             return loss, (stats, metrics, {})
 
-        params, opt, (stats, metrics, _) = gradient_step(
-            loss_fn,
-            self.d_optimizer,
-            state.params["discriminator"],
-            state.opt["discriminator"],
-            state.stats["discriminator"],
-            batch,
-            self.accumulate,
-            "d_",
+        state, metrics, _ = network_step(
+            state, "discriminator", loss_fn, self.d_optimizer, batch, self.accumulate, "d_"
         )
-        return state.replace(
-            params=state.params | {"discriminator": params},
-            opt=state.opt | {"discriminator": opt},
-            stats=state.stats | {"discriminator": stats},
-        ), metrics
+        return state, metrics
 
     def _generator_step(
         self, state: TrainState, batch: Batch, key: PRNGKey
@@ -184,24 +173,10 @@ class GAN:
                 loss += self.auxiliary_weight * metrics["g_class_loss"]
             return loss, (stats, metrics, {})
 
-        params, opt, (stats, metrics, _) = gradient_step(
-            loss_fn,
-            self.g_optimizer,
-            state.params["generator"],
-            state.opt["generator"],
-            state.stats["generator"],
-            batch,
-            self.accumulate,
-            "g_",
+        state, metrics, _ = network_step(
+            state, "generator", loss_fn, self.g_optimizer, batch, self.accumulate, "g_"
         )
-        new, average = {"params": params, **stats}, state.ema["generator"]
-        ema = moving_average(average, new, self.ema_decay, state.step)
-        return state.replace(
-            params=state.params | {"generator": params},
-            opt=state.opt | {"generator": opt},
-            stats=state.stats | {"generator": stats},
-            ema={"generator": ema},
-        ), metrics
+        return with_average(state, "generator", self.ema_decay), metrics
 
     def _fake(self, params, stats, labels, positions, key) -> tuple[Images, PyTree]:
         """Images in [-1, 1] in training mode, and the generator's moved-on statistics."""

@@ -20,9 +20,10 @@ from genjax.models.base import (
     Metrics,
     TrainState,
     apply_network,
-    gradient_step,
     init_network,
     moving_average,
+    network_step,
+    with_average,
 )
 from genjax.nn.layers import AXIS, pmean
 from genjax.types import Batch, Images, Positions, PRNGKey, PyTree
@@ -96,24 +97,10 @@ class Regression:
             loss, metrics = self._generator_loss(state, batch, made)
             return loss, (stats, metrics, {})
 
-        params, opt, (stats, metrics, _) = gradient_step(
-            loss_fn,
-            self.g_optimizer,
-            state.params["generator"],
-            state.opt["generator"],
-            state.stats["generator"],
-            batch,
-            self.accumulate,
-            "g_",
+        state, metrics, _ = network_step(
+            state, "generator", loss_fn, self.g_optimizer, batch, self.accumulate, "g_"
         )
-        new, average = {"params": params, **stats}, state.ema["generator"]
-        ema = moving_average(average, new, self.ema_decay, state.step)
-        return state.replace(
-            params=state.params | {"generator": params},
-            opt=state.opt | {"generator": opt},
-            stats=state.stats | {"generator": stats},
-            ema={"generator": ema},
-        ), metrics
+        return with_average(state, "generator", self.ema_decay), metrics
 
     def _generator_loss(
         self, state: TrainState, batch: Batch, made: Images
@@ -198,21 +185,10 @@ class Pix2Pix(Regression):
             metrics = {"d_loss": loss, "d_real": real.mean(), "d_fake": fake.mean()}
             return loss, (stats, metrics, {})
 
-        params, opt, (stats, metrics, _) = gradient_step(
-            loss_fn,
-            self.d_optimizer,
-            state.params["discriminator"],
-            state.opt["discriminator"],
-            state.stats["discriminator"],
-            batch,
-            self.accumulate,
-            "d_",
+        state, metrics, _ = network_step(
+            state, "discriminator", loss_fn, self.d_optimizer, batch, self.accumulate, "d_"
         )
-        return state.replace(
-            params=state.params | {"discriminator": params},
-            opt=state.opt | {"discriminator": opt},
-            stats=state.stats | {"discriminator": stats},
-        ), metrics
+        return state, metrics
 
     def _generator_loss(
         self, state: TrainState, batch: Batch, made: Images
@@ -340,24 +316,13 @@ class CycleGAN:
             metrics |= {"identity": same} if self.identity_weight else {}
             return loss, (moved, metrics, made)
 
-        params, opt, (stats, metrics, made) = gradient_step(
-            loss_fn,
-            self.g_optimizer,
-            state.params["generator"],
-            state.opt["generator"],
-            state.stats["generator"],
-            inputs,
-            self.accumulate,
-            "g_",
+        state, metrics, made = network_step(
+            state, "generator", loss_fn, self.g_optimizer, inputs, self.accumulate, "g_"
         )
+        params, stats = state.params["generator"], state.stats["generator"]
         new = {way: {"params": params[way], **stats[way]} for way in WAYS}
         ema = moving_average(state.ema["generator"], new, self.ema_decay, state.step)
-        state = state.replace(
-            params=state.params | {"generator": params},
-            opt=state.opt | {"generator": opt},
-            stats=state.stats | {"generator": stats},
-            ema={"generator": ema},
-        )
+        state = state.replace(ema={"generator": ema})
         return state, jax.lax.stop_gradient(made), metrics
 
     def _discriminator_step(
@@ -377,21 +342,16 @@ class CycleGAN:
             metrics = {"d_loss": loss, "d_real": real_logits, "d_fake": fake_logits}
             return loss, (moved, metrics, {})
 
-        params, opt, (stats, metrics, _) = gradient_step(
+        state, metrics, _ = network_step(
+            state,
+            "discriminator",
             loss_fn,
             self.d_optimizer,
-            state.params["discriminator"],
-            state.opt["discriminator"],
-            state.stats["discriminator"],
             {"real": {way: inputs[BACK[way]] for way in WAYS}, "shown": shown},
             self.accumulate,
             "d_",
         )
-        return state.replace(
-            params=state.params | {"discriminator": params},
-            opt=state.opt | {"discriminator": opt},
-            stats=state.stats | {"discriminator": stats},
-        ), metrics
+        return state, metrics
 
     def inference_params(self, state: TrainState) -> PyTree:
         """The moving average of both generators' variables."""

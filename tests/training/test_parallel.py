@@ -223,17 +223,10 @@ def test_a_step_in_chunks_takes_less_memory():
     """Of a convolutional VAE, whose images weigh more than its parameters."""
 
     def needed(accumulate: int) -> int:
-        model = VAE(
+        model = dataclasses.replace(
+            vae(),
             encoder=Posterior(DCGANEncoder(width=8), LATENTS),
             decoder=DCGANDecoder((32, 32, 1), width=8),
-            prior=StandardNormal(),
-            likelihood=Bernoulli(),
-            optimizer=optax.sgd(0.01),
-            latent_size=LATENTS,
-            num_classes=0,
-            objective="elbo",
-            draws=1,
-            kl_weight=optax.constant_schedule(1.0),
             free_bits=0.0,
             accumulate=accumulate,
         )
