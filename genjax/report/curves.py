@@ -58,9 +58,7 @@ def curves_svg(
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    _over_steps(axes)
     return _svg(figure)
 
 
@@ -160,9 +158,7 @@ def many_curves_svg(curves: Sequence[Mapping[int, Sequence[float]]]) -> Markup:
                 steps, means - spread, means + spread, color=color, alpha=0.18, linewidth=0
             )
     axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    _over_steps(axes)
     return _svg(figure)
 
 
@@ -195,6 +191,13 @@ def _chart(width: float, height: float) -> tuple[Figure, Axes]:
     axes.set_axisbelow(True)
     axes.grid(axis="y", color=_RULE, linewidth=0.8)
     return figure, axes
+
+
+def _over_steps(axes: Axes) -> None:
+    """Numbers as a person writes them, over training steps."""
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def _draw(axes: Axes, steps: np.ndarray, values: np.ndarray, color: str) -> None:
