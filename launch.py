@@ -42,6 +42,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from genjax.errors import UserError, choose, did_you_mean
+from genjax.fields import field_at
 from genjax.training.stopping import TEMPORARY_FAILURE, Stopped
 
 
@@ -586,7 +587,7 @@ def _define_config(arguments: list[str], values: flags.FlagValues) -> list[str]:
     rest = [text for text in arguments if not CONFIG.match(text)]
     for text in rest:
         if match := FIELD.match(text):
-            _check_field(match[1].split("."), config.to_dict())
+            _check_field(match[1], config.to_dict())
     delattr(values, "config")
     config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=rest)
     return rest
@@ -612,17 +613,11 @@ def _call(flag: str, path: str, *arguments: str) -> Any:
         raise UserError(f"--{flag}: {':'.join([path, *arguments])}: {error}") from error
 
 
-def _check_field(path: list[str], fields: Any) -> None:
-    for depth, name in enumerate(path, 1):
-        choices = fields if isinstance(fields, dict) else ()
-        if name not in choices:
-            where = ".".join(path[:depth])
-            raise UserError(f"--config.{where}: no such field{did_you_mean(name, choices)}")
-        fields = fields[name]
-    if isinstance(fields, dict):
-        where = ".".join(path)
-        fields = ", ".join(f"--config.{where}.{name}" for name in sorted(fields))
-        raise UserError(f"--config.{where}: is a section; set its fields: {fields}")
+def _check_field(path: str, config: dict[str, Any]) -> None:
+    field = field_at(config, path, "--config.")
+    if isinstance(field, dict):
+        fields = ", ".join(f"--config.{path}.{name}" for name in sorted(field))
+        raise UserError(f"--config.{path}: is a section; set its fields: {fields}")
 
 
 def _run(name: str, values: dict[str, Any]) -> None:

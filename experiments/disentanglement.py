@@ -102,26 +102,25 @@ def score(run: Run) -> Scored | None:
     return Scored(run.workdir.name, values, rows[-1]["step"], rows[-1]["config_hash"])
 
 
+class Row(NamedTuple):
+    """All runs with one weight of the KL."""
+
+    beta: float
+
+    @property
+    def name(self) -> str:
+        """As it is called in the plan."""
+        return f"shapes/beta-{self.beta:g}"
+
+
 def _print_plan(betas: Sequence[float]) -> None:
-    seconds, total = None, 0.0
-    for seed in range(FLAGS.seeds):
-        for beta in betas:
-            run = run_of(beta, seed)
-            if scored := score(run):
-                print(f"{run.workdir.name}: done, MIG {scored.values['mig']:.3f}")
-            elif run.is_trained:
-                print(f"{run.workdir.name}: trained, to be scored")
-            else:
-                seconds = seconds or tables.seconds_per_epoch(run.experiment)
-                cadence, per_epoch = run.experiment.cadence, tables.steps_per_epoch(run.experiment)
-                epochs = cadence.total_steps / per_epoch
-                minutes = (epochs - run.epochs) * seconds / 60
-                total += minutes
-                print(
-                    f"{run.workdir.name}: {run.epochs:.0f} of {epochs:.0f} epochs are done; "
-                    f"{seconds:.1f} s an epoch here, {minutes:.1f} minutes"
-                )
-    print(f"{total:.0f} minutes of training, one run after the other")
+    def told(row: Row, run: Run) -> str:
+        del row
+        scored = score(run)
+        return f"MIG {scored.values['mig']:.3f}" if scored else ""
+
+    runs_of = lambda row: [run_of(row.beta, seed) for seed in range(FLAGS.seeds)]
+    tables.print_plan([Row(beta) for beta in betas], lambda row: "", runs_of, told)
 
 
 def _run(betas: Sequence[float]) -> None:

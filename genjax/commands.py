@@ -32,7 +32,7 @@ from genjax.evaluation.extractors import (
     load_lpips,
 )
 from genjax.evaluation.image_sets import check_pair, open_set
-from genjax.evaluation.rows import Evaluator, append_rows, identity, read_rows
+from genjax.evaluation.rows import Evaluator, append_rows, identity, read_rows, scores_of
 from genjax.evaluation.samples import MemorisationEvaluator, shuffled
 from genjax.evaluation.sampling import balanced_labels, draw
 from genjax.evaluation.sampling import reconstruct as reconstructions
@@ -62,10 +62,9 @@ from genjax.run_folder import (
     claim,
     code_version,
     config_hash,
-    environment,
+    describe,
     locked,
     read_config,
-    write_json,
 )
 from genjax.training import loop
 from genjax.training.checkpoint import Checkpoints
@@ -135,7 +134,7 @@ def _train_and_score(
         start = 0 if state is None else int(state.step)
         if not cadence.is_over(from_first(checkpoints.steps)):
             judge = judge_of(experiment, workdir)
-            from_first(lambda: _describe(config, workdir))
+            from_first(lambda: describe(workdir, config))
             where = f"from step {start} " if start else ""
             CONSOLE.print(f"training {where}to step {cadence.total_steps} in {workdir}")
             while True:
@@ -155,11 +154,6 @@ def _train_and_score(
     else:
         judge = judge or judge_of(experiment, workdir)
         from_first(lambda: _score(experiment, judge, workdir))
-
-
-def _describe(config: Mapping[str, Any], workdir: pathlib.Path) -> None:
-    write_json(workdir / "config.json", config)
-    write_json(workdir / "environment.json", environment())
 
 
 def _score(
@@ -232,9 +226,7 @@ def _train(
             for name, picture in pictures.items():
                 grids.save_png(picture, workdir / "samples" / f"{name}_{step:08d}.png")
                 writer.images(step, name, picture)
-            key = rng.key(step, "evaluate")
-            values = [evaluator(experiment.model, params, key) for evaluator in evaluators]
-            return {name: value for each in values for name, value in each.items()}
+            return scores_of(evaluators, experiment.model, params, rng.key(step, "evaluate"))
 
         watch = Watch(experiment.config)
 

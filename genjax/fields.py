@@ -47,6 +47,22 @@ class Section(dict):
             _ = self[name]
 
 
+def field_at(fields: Any, path: str, where: str = "") -> Any:
+    """The field of nested sections at a dotted path.
+
+    Raises:
+      UserError: naming the first part that is not there, after `where`, and the nearest that is.
+    """
+    parts = path.split(".")
+    for depth, name in enumerate(parts, 1):
+        choices = fields if isinstance(fields, Mapping) else ()
+        if name not in choices:
+            missing = ".".join(parts[:depth])
+            raise UserError(f"{where}{missing}: no such field{did_you_mean(name, choices)}")
+        fields = fields[name]
+    return fields
+
+
 def construct(function: Callable, section: Section, optional: bool = False, **context: Any) -> Any:
     """`function` called with the fields of `section` and with that part of `context` it takes.
 

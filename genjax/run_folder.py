@@ -78,19 +78,24 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any]:
     if not path.is_file():
         runs = [str(found.parent) for found in workdir.parent.glob("*/config.json")]
         raise UserError(f"--workdir: {workdir} is no run folder{did_you_mean(str(workdir), runs)}")
+    return in_todays_form(read_object(path))
+
+
+def read_object(path: pathlib.Path) -> dict[str, Any]:
+    """The JSON object in a file; a UserError if there is none."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: is not valid JSON: {error}") from error
-    if not isinstance(config, dict):
+    if not isinstance(value, dict):
         raise UserError(f"{path}: is no JSON object")
-    return _in_todays_form(config)
+    return value
 
 
-def _in_todays_form(config: dict[str, Any]) -> dict[str, Any]:
+def in_todays_form(config: dict[str, Any]) -> dict[str, Any]:
     """The config with the fields that came since it was written, as it was without them."""
     whole = {
-        name: _in_todays_form(value) if isinstance(value, dict) else value
+        name: in_todays_form(value) if isinstance(value, dict) else value
         for name, value in config.items()
     }
     if "prior" in (added := _added(whole)):
@@ -116,11 +121,17 @@ def claim(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
                 f"--workdir: {workdir} belongs to another config, which differs in "
                 f"{', '.join(differing[:5])}{more}; choose another --workdir"
             )
-    elif workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-        raise UserError(
-            f"--workdir: {workdir} is there already and is no run folder; choose another --workdir"
-        )
+    else:
+        check_free(workdir, "run folder")
     check_writable("--workdir", workdir)
+
+
+def check_free(workdir: pathlib.Path, kind: str) -> None:
+    """Raises a UserError if there is something at `workdir`, which is no `kind`."""
+    if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+        raise UserError(
+            f"--workdir: {workdir} is there already and is no {kind}; choose another --workdir"
+        )
 
 
 def check_writable(where: str, folder: pathlib.Path) -> None:
@@ -176,6 +187,12 @@ def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     os.replace(temporary, path)
+
+
+def describe(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
+    """Writes config.json and environment.json."""
+    write_json(workdir / "config.json", config)
+    write_json(workdir / "environment.json", environment())
 
 
 def environment() -> dict[str, Any]:

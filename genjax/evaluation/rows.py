@@ -55,6 +55,14 @@ class Evaluator(Protocol):
         """The value of each planned score, by metric."""
 
 
+def scores_of(
+    evaluators: Iterable[Evaluator], model: Any, params: PyTree, key: PRNGKey
+) -> dict[str, float]:
+    """What all of them give, by metric."""
+    values = [evaluate(model, params, key) for evaluate in evaluators]
+    return {name: value for each in values for name, value in each.items()}
+
+
 #: Two rows that agree in all of these are one measurement, whatever the checkpoint is called.
 IDENTITY = (
     "metric",

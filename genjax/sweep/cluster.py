@@ -19,6 +19,7 @@ from genjax import commands
 from genjax.errors import UserError
 from genjax.evaluation.rows import read_rows
 from genjax.factory import Experiment
+from genjax.fields import field_at
 from genjax.run_folder import config_hash, read_config
 from genjax.sweep.results import PREFIX, Outcome, last_scores, trial_folder
 from genjax.sweep.space import Sweep, Trial, trial
@@ -215,7 +216,7 @@ def _optuna(sweep: Sweep, experiment: Experiment, workdir: pathlib.Path) -> tupl
     rows = read_rows(workdir / "sweep.jsonl")
     known = {row["trial"] for row in rows}
     begun = [
-        {path: _at(read_config(folder.parent), path) for path in sweep.space}
+        {path: field_at(read_config(folder.parent), path) for path in sweep.space}
         for folder in sorted((workdir / "trials").glob("*/config.json"))
         if folder.parent.name not in known and not folder.parent.name.startswith("classifier-")
     ]
@@ -232,12 +233,6 @@ def _optuna(sweep: Sweep, experiment: Experiment, workdir: pathlib.Path) -> tupl
         if row["state"] == "finished" and value is not None:
             search.add_evaluated_point(row["parameters"], float(value))
     return search, max(sweep.num_samples - len(rows), 0)
-
-
-def _at(config: Mapping[str, Any], path: str) -> Any:
-    for name in path.split("."):
-        config = config[name]
-    return config
 
 
 def _distribution(kind: str, values: Sequence[Any]) -> Any:

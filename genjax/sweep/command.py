@@ -15,7 +15,14 @@ from genjax.commands import CONSOLE
 from genjax.errors import UserError, choose, did_you_mean
 from genjax.evaluation.rows import append_rows, read_rows
 from genjax.factory import Experiment
-from genjax.run_folder import check_writable, locked, write_json
+from genjax.run_folder import (
+    check_free,
+    check_writable,
+    in_todays_form,
+    locked,
+    read_object,
+    write_json,
+)
 from genjax.sweep import cluster, together
 from genjax.sweep.results import Outcome, importances, row_of, settings, trial_folder
 from genjax.sweep.space import Sweep, Trial, parse
@@ -114,19 +121,19 @@ def _read(workdir: pathlib.Path) -> dict[str, Any]:
     if not path.is_file():
         folders = [str(found.parent) for found in workdir.parent.glob("*/sweep.json")]
         raise UserError(f"--workdir: {workdir} is no sweep{did_you_mean(str(workdir), folders)}")
-    return json.loads(path.read_text(encoding="utf-8"))
+    asked = read_object(path)
+    return {**asked, "config": in_todays_form(asked["config"])}
 
 
 def _claim(workdir: pathlib.Path, asked: Mapping[str, Any]) -> None:
     """Raises a UserError unless `workdir` is free or belongs to this very sweep."""
-    if (workdir / "sweep.json").is_file():
-        if _read(workdir) != asked:
-            raise UserError(
-                f"--workdir: {workdir} belongs to another sweep; go on with that by --resume, or "
-                "choose another --workdir"
-            )
-    elif workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-        raise UserError(f"--workdir: {workdir} is there already and is no sweep; choose another")
+    if not (workdir / "sweep.json").is_file():
+        check_free(workdir, "sweep")
+    elif _read(workdir) != asked:
+        raise UserError(
+            f"--workdir: {workdir} belongs to another sweep; go on with that by --resume, or "
+            "choose another --workdir"
+        )
     check_writable("--workdir", workdir)
 
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from genjax.errors import UserError, choose, did_you_mean
-from genjax.fields import AMOUNT, COUNT, SEED, Section, check_number, check_numbers
+from genjax.errors import UserError, choose
+from genjax.fields import AMOUNT, COUNT, SEED, Section, check_number, check_numbers, field_at
 
 #: The fields of a sweep file, and those of `resources`, which are for one trial.
 FIELDS = ("space", "num_samples", "metric", "mode", "search", "early_stopping", "resources")
@@ -91,10 +91,6 @@ class Sweep:
     def draws(self) -> bool:
         """Whether there is a field whose values are drawn."""
         return any(KINDS[kind].draw for kind, _ in self.space.values())
-
-    def is_better(self, value: float, other: float) -> bool:
-        """Whether `value` of the metric is better than `other`."""
-        return value > other if self.mode == "max" else value < other
 
     def trials(self, config: Mapping[str, Any]) -> list[Trial]:
         """All trials of `config`; which ones is a pure function of it and the sweep.
@@ -183,7 +179,9 @@ def parse(fields: Mapping[str, Any], config: Mapping[str, Any]) -> Sweep:
 def _spec(path: str, spec: Any, config: Mapping[str, Any]) -> tuple[str, Sequence[Any]]:
     """The kind and the values of one field of the space."""
     where = f"space.{path}"
-    now = _field(path, config)
+    now = field_at(config, path, "space.")
+    if isinstance(now, Mapping):
+        raise UserError(f"{where}: is a section; sweep its fields: {', '.join(now)}")
     if not isinstance(spec, Mapping) or len(spec) != 1:
         raise UserError(f"{where}: {spec!r} does not say how; for example common.grid(1, 2)")
     ((kind, values),) = spec.items()
@@ -207,21 +205,6 @@ def _spec(path: str, spec: Any, config: Mapping[str, Any]) -> tuple[str, Sequenc
             raise UserError(f"{where}: {value!r} is no value for a field that is {now!r}")
     # A weight of 1 is one of 1.0, and what lies between 0 and 1 is no whole number.
     return kind, tuple(map(float, values)) if isinstance(now, float) else values
-
-
-def _field(path: str, config: Mapping[str, Any]) -> Any:
-    """The value of the config's field at `path`."""
-    fields: Any = config
-    parts = path.split(".")
-    for depth, name in enumerate(parts, 1):
-        choices = fields if isinstance(fields, Mapping) else ()
-        if name not in choices:
-            where = ".".join(parts[:depth])
-            raise UserError(f"space.{where}: no such field{did_you_mean(name, choices)}")
-        fields = fields[name]
-    if isinstance(fields, Mapping):
-        raise UserError(f"space.{path}: is a section; sweep its fields: {', '.join(fields)}")
-    return fields
 
 
 def _is_number(value: Any) -> bool:

@@ -26,11 +26,11 @@ from genjax import rng
 from genjax.compiling import compiler_options
 from genjax.data.readers import prefetch
 from genjax.errors import UserError
-from genjax.evaluation.rows import Evaluator
+from genjax.evaluation.rows import Evaluator, scores_of
 from genjax.factory import Experiment
 from genjax.models.base import Metrics, TrainState
 from genjax.nn.layers import AXIS
-from genjax.run_folder import environment, write_json
+from genjax.run_folder import describe
 from genjax.sweep.results import Outcome
 from genjax.sweep.space import Trial
 from genjax.training import loop
@@ -348,7 +348,7 @@ def _begin(
     program: Program, values: Mapping[str, jax.Array], runs: Sequence["_Run"]
 ) -> tuple[TrainState, int, list[Metrics]]:
     """The states, their step and the metrics that wait for a row: what is saved, or the start."""
-    found = [run.steps() for run in runs]
+    found = [run.steps for run in runs]
     step = max(set.intersection(*found), default=0)
     if not step:
         states, waiting = program.place(program.init(values)), []
@@ -387,6 +387,7 @@ class _Run(contextlib.ExitStack):
 
     Attributes:
       ended: whether it is left as it is.
+      steps: those at which it was saved whole when it was opened; none if it had ended.
       failure: why it failed, if it did.
     """
 
@@ -396,8 +397,8 @@ class _Run(contextlib.ExitStack):
         super().__init__()
         self.trial, self.failure = trial, ""
         self._workdir, self._experiment, self._evaluators = workdir, experiment, evaluators
-        self._saved = self._checkpoints(self._is_over)
-        self.ended = self._saved.result()
+        self._saved = self._checkpoints(self._look)
+        self.ended, self.steps = self._saved.result()
         self.callback(lambda: self._saved.result())
 
     def _checkpoints(self, work: Callable[[Checkpoints], T]) -> Future[T]:
@@ -409,6 +410,13 @@ class _Run(contextlib.ExitStack):
 
         return _ORBAX.submit(do)
 
+    def _look(self, opened: Checkpoints) -> tuple[bool, set[int]]:
+        """Whether the run is over, and else the steps at which it is saved whole."""
+        if self._is_over(opened):
+            return True, set()
+        opened.restore_newest(self._experiment.state_shape, warnings.warn)
+        return False, set(opened.all_steps())
+
     def _is_over(self, opened: Checkpoints) -> bool:
         return self._experiment.cadence.is_over(opened.steps())
 
@@ -417,15 +425,6 @@ class _Run(contextlib.ExitStack):
         """How the trial ended."""
         return Outcome(self.trial, "failed" if self.failure else "finished", self.failure)
 
-    def steps(self) -> set[int]:
-        """The steps at which it is saved whole."""
-
-        def find(opened: Checkpoints) -> set[int]:
-            opened.restore_newest(self._experiment.state_shape, warnings.warn)
-            return set(opened.all_steps())
-
-        return self._checkpoints(find).result()
-
     def at(self, step: int, like: TrainState) -> tuple[TrainState, Metrics]:
         """The state at a step, placed as `like` is, and the metrics that wait for their row."""
         read = lambda opened: (opened.restore(step, like), opened.held(step))
@@ -433,9 +432,9 @@ class _Run(contextlib.ExitStack):
 
     def begin(self, step: int) -> None:
         """Goes on from `step`, whatever there is behind it."""
-        self._checkpoints(lambda opened: opened.forget_after(step)).result()
-        write_json(self._workdir / "config.json", self.trial.config)
-        write_json(self._workdir / "environment.json", environment())
+        if any(each > step for each in self.steps):
+            self._checkpoints(lambda opened: opened.forget_after(step)).result()
+        describe(self._workdir, self.trial.config)
         self._writer = self.enter_context(MetricsWriter(self._workdir, step or -1))
 
     def log(self, waiting: list[Metrics], step: int) -> None:
@@ -451,8 +450,7 @@ class _Run(contextlib.ExitStack):
             if goes_on:
                 model, key = self._experiment.model, rng.key(step, "evaluate")
                 params = model.inference_params(state)
-                values = [evaluate(model, params, key) for evaluate in self._evaluators]
-                scores = {name: value for each in values for name, value in each.items()}
+                scores = scores_of(self._evaluators, model, params, key)
                 loop.check_scores(scores, step)
                 if scores:
                     self._writer.write(step, {f"validation/{k}": v for k, v in scores.items()})
