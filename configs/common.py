@@ -104,7 +104,7 @@ def vae_model(**overrides) -> ConfigDict:
 
 def hvae_model(**overrides) -> ConfigDict:
     """The same with 40 latents in each of two levels."""
-    return vae_model(**{"name": "hvae", "latent_size": 40, **overrides})
+    return vae_model(**{"name": "hvae", "latent_size": (40, 40), **overrides})
 
 
 def two_levels(*widths: int) -> ConfigDict:
@@ -235,6 +235,20 @@ def until_no_better(duration: str, batch_size: int, **overrides) -> ConfigDict:
     """At most `duration`; ends when 50 epochs have brought no better checkpoint."""
     every = {"log_every": "1 epoch", "checkpoint_every": "1 epoch", "patience": "50 epochs"}
     return training(duration, batch_size, **{"steps_per_call": 50, **every, **overrides})
+
+
+def by_stages(dataset: str) -> dict[str, ConfigDict]:
+    """What the configs of Burda et al. 2016 share: 3,280 passes, fewer over the embedded set."""
+    passes = 328 if dataset == "mnist_sample" else 3280
+    every = {"log_every": "1 epoch", "checkpoint_every": "5 percent"}
+    return {
+        "prior": prior(),
+        "likelihood": ConfigDict({"name": "bernoulli"}),
+        "optimizer": optimizer(1e-3, schedule="powers_of_three"),
+        "training": training(f"{passes} epochs", 20, steps_per_call=50, **every),
+        "checkpoint": checkpoint("elbo", "max"),
+        "evaluation": no_judge(),
+    }
 
 
 def checkpoint(best_metric: str, best_mode: str) -> ConfigDict:

@@ -276,10 +276,10 @@ def mean_and_deviation(values: Sequence[float], digits: int = 2) -> str:
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
-def difference(values: Sequence[float], published: Published) -> tuple[float, float]:
-    """Our mean less the published one; the same in published standard deviations."""
+def difference(values: Sequence[float], published: Published) -> tuple[float, ...]:
+    """Our mean less the published one; the same in published deviations, where there are any."""
     found = statistics.fmean(values) - published.value
-    return found, found / published.deviation
+    return (found, found / published.deviation) if published.deviation else (found,)
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -330,17 +330,6 @@ def latex(caption: str, lines: Sequence[Sequence[str]]) -> str:
 def _escaped(text: str) -> str:
     text = re.sub(r"([&%$#_{}])", r"\\\1", text.replace("`", ""))
     return text.replace("±", r"$\pm$")
-
-
-def comparison_figure(
-    path: pathlib.Path, unit: str, values: Mapping[str, tuple[Published, Sequence[float]]]
-) -> None:
-    """Published values beside ours, by name, with standard deviations, as `path`.png and .svg."""
-    series = {
-        "published": [published for published, _ in values.values()],
-        "genjax": [spread(ours) for _, ours in values.values()],
-    }
-    panels_figure(path, list(values), {unit: series})
 
 
 def spread(values: Sequence[float]) -> Published | None:

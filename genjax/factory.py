@@ -61,12 +61,12 @@ from genjax.models.base import (
 )
 from genjax.models.classifier import Classifier
 from genjax.models.gan import GAN
-from genjax.models.hvae import HVAE
+from genjax.models.hvae import HVAE, ChainVAE
 from genjax.models.translation import CycleGAN, Pix2Pix, Regression
 from genjax.models.vae import OBJECTIVES, VAE
 from genjax.nn import heads
 from genjax.nn.dcgan import DCGANDecoder, DCGANEncoder
-from genjax.nn.hierarchy import TwoLevelDecoder, TwoLevelEncoder
+from genjax.nn.hierarchy import ChainDecoder, ChainEncoder, TwoLevelDecoder, TwoLevelEncoder
 from genjax.nn.mlp import ACTIVATIONS, MLPDecoder, MLPEncoder
 from genjax.nn.resnet import ResNetDecoder, ResNetEncoder
 from genjax.nn.unet import PatchDiscriminator, UNet
@@ -89,8 +89,9 @@ NETWORKS = {
     "dcgan": (DCGANEncoder, DCGANDecoder),
     "resnet": (ResNetEncoder, ResNetDecoder),
 }
-#: The same for two levels of latents.
+#: The same for two levels of latents, and for those that are a chain.
 HIERARCHIES = {"mlp": (TwoLevelEncoder, TwoLevelDecoder)}
+CHAINS = {"mlp": (ChainEncoder, ChainDecoder)}
 #: From images to images, and from images to a logit for each patch.
 TRANSLATORS = {"unet": UNet}
 PATCHES = {"patch": PatchDiscriminator}
@@ -533,12 +534,16 @@ def _vae(experiment: Experiment) -> VAE:
     )
 
 
-def _hvae(experiment: Experiment) -> HVAE:
+def _hvae(model: type[HVAE], networks: Mapping[str, Any], experiment: Experiment) -> HVAE:
     config, likelihood = experiment.config, _likelihood(experiment)
-    size = config["model"]["latent_size"]
+    sizes = config["model"]["latent_size"]
+    if not (isinstance(sizes, tuple) and len(sizes) == 2):
+        raise UserError(f"model.latent_size: {sizes} is not (first level, second), as (40, 40)")
+    if model is ChainVAE and config["prior"]["name"] == "vamp":
+        raise UserError("prior.name: 'vamp' needs q(z2 | x), which a chain lacks; choose 'mixture'")
     make = functools.partial(
         construct,
-        latent_size=size,
+        latent_sizes=sizes,
         log_var_range=_log_var_range(config["model"]),
         dtype=choose("training.dtype", config["training"]["dtype"], DTYPES),
         shape=_outputs(experiment, likelihood),
@@ -546,10 +551,16 @@ def _hvae(experiment: Experiment) -> HVAE:
     parts = {}
     for index, part in enumerate(HVAE.networks):
         choose(f"{part}.activation", config[part]["activation"], ACTIVATIONS)
-        network = choose(f"{part}.name", config[part]["name"], HIERARCHIES)[index]
+        network = choose(f"{part}.name", config[part]["name"], networks)[index]
         parts[part] = make(network, config[part])
     return _autoencoder(
-        HVAE, experiment, **parts, likelihood=likelihood, latent_size=2 * size, num_classes=0
+        model,
+        experiment,
+        **parts,
+        likelihood=likelihood,
+        latent_size=sum(sizes),
+        second_size=sizes[1],
+        num_classes=0,
     )
 
 
@@ -722,13 +733,19 @@ class Entry(NamedTuple):
     pairs: str = ""  # or "paired", or "unpaired"
 
 
+def _two_levels(model: type[HVAE], networks: Mapping[str, Any]) -> Entry:
+    build = functools.partial(_hvae, model, networks)
+    return Entry(build, frozenset({*model.networks, "prior", "likelihood"}))
+
+
 def _translator(build: Callable[[Experiment], Model], model: type, pairs: str) -> Entry:
     return Entry(build, frozenset({*model.networks, "pairs"}), pairs)
 
 
 MODELS = {
     "vae": Entry(_vae, frozenset({*VAE.networks, "prior", "likelihood"})),
-    "hvae": Entry(_hvae, frozenset({*HVAE.networks, "prior", "likelihood"})),
+    "hvae": _two_levels(HVAE, HIERARCHIES),
+    "chain_vae": _two_levels(ChainVAE, CHAINS),
     "gan": Entry(_gan, frozenset(GAN.networks)),
     "classifier": Entry(_classifier, frozenset(Classifier.networks)),
     "regression": _translator(_regression, Regression, "paired"),

@@ -155,6 +155,7 @@ NUMBERS = {
     "penalty_weight": AMOUNT,
     "pool_size": COUNT,
     "rollbacks": NUMBER,
+    "second_widths": COUNT,
     "seed": SEED,
     "steps_per_call": COUNT,
     "weight_clip": RATE,

@@ -311,6 +311,9 @@ def compose(
     loaded = load(workdir)
     require(loaded.model, Sampler, "compose")
     if masks:
+        if (output / "composed.png").exists():
+            CONSOLE.print(f"composed.png was there already in {output}")
+            return
         found = _composed(loaded, input, output, masks, restarts, steps, seed)
         CONSOLE.print(
             f"composed.png and panel.png in {output}; seam {found.seam:.2f} times the pieces' own "
@@ -366,9 +369,10 @@ def _composed(
     small = np.stack([fitted(piece.pixels, shape) for piece in pieces])
     covers = np.stack([resized(mask, (*shape[:2], 1)) for mask in shown])
     found = loaded.compose(small, covers, restarts=restarts, steps=steps, seed=seed)
-    write_picture(output / "composed.png", as_it_came(found.image, pieces[0]))
     panel = [*small, found.pasted, found.image]
     write_picture(output / "panel.png", Picture(side_by_side(panel)))
+    # It comes last: where it lies, all is done.
+    write_picture(output / "composed.png", as_it_came(found.image, pieces[0]))
     return found
 
 

@@ -68,12 +68,24 @@ def exponential(value: Number, total_steps: int) -> Schedule:
     return optax.exponential_decay(value, total_steps, 0.01)
 
 
+def powers_of_three(value: Number, total_steps: int) -> Schedule:
+    """`value` by 10^(-i/7) in stage i of 0 to 7, each three times as long as the one before.
+
+    Burda et al. 2016, section 5: passes over the data are 3^i of stage i, 3280 in all.
+    """
+    stages = 8
+    ends = [-(-total_steps * (3**i - 1) // (3**stages - 1)) for i in range(1, stages)]  # up
+    rates = [optax.constant_schedule(value * 10 ** (-i / (stages - 1))) for i in range(stages)]
+    return optax.join_schedules(rates, ends)
+
+
 #: The schedules that a config may name.
 SCHEDULES = {
     "constant": constant,
     "linear": linear,
     "cosine": cosine,
     "exponential": exponential,
+    "powers_of_three": powers_of_three,
 }
 
 

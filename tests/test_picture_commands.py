@@ -311,6 +311,10 @@ def test_pieces_become_one_picture(picture_runs, digits, tmp_path, capsys):
     np.testing.assert_array_equal(panel[:, 30:58], pixels(digits / "1.png"))
     np.testing.assert_array_equal(panel[:, 90:], made)
     assert "seam" in capsys.readouterr().out
+    before = (tmp_path / "out" / "composed.png").stat().st_mtime_ns
+    run("compose", picture_runs["vae"], digits, tmp_path / "out", *flags)
+    assert (tmp_path / "out" / "composed.png").stat().st_mtime_ns == before
+    assert "was there already" in capsys.readouterr().out
 
 
 def test_a_class_is_turned_into_another(picture_runs, digits, tmp_path):

@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 
@@ -63,6 +64,7 @@ def test_round_up():
         ("linear", 0.5, 0.0),
         ("cosine", 0.5, 0.0),
         ("exponential", 0.1, 0.01),
+        ("powers_of_three", 0.1, 0.1),
     ],
 )
 def test_schedules_start_at_their_value_and_end_where_they_say(name, half, last):
@@ -78,3 +80,12 @@ def test_warmup_rises_from_zero_and_then_follows_the_schedule_from_its_start():
     np.testing.assert_allclose([warm(0), warm(5), warm(10)], [0.0, 1.5, 3.0], rtol=1e-6)
     np.testing.assert_allclose(warm(60), decay(50), rtol=1e-6)
     assert schedule.with_warmup(decay, 0) is decay
+
+
+def test_stages_are_powers_of_three_of_a_rate_that_falls_by_a_tenth_in_all():
+    """Burda et al. 2016: 3^i passes at 0.001 * 10^(-i/7), i = 0 ... 7; 3280 in all."""
+    value = schedule.powers_of_three(1e-3, 3280)
+    passes = [i for i in range(8) for _ in range(3**i)]
+    assert len(passes) == 3280
+    expected = [1e-3 * 10 ** (-i / 7) for i in passes]
+    np.testing.assert_allclose(jax.vmap(value)(np.arange(3280)), expected, rtol=1e-5)

@@ -17,7 +17,7 @@ def gated(x: Float[Array, "batch 2*width"]) -> Float[Array, "batch width"]:
 
 
 #: The activations that a config may name, each with how many dense features make one of its own.
-ACTIVATIONS = {"leaky_relu": (leaky_relu, 1), "gated": (gated, 2)}
+ACTIVATIONS = {"leaky_relu": (leaky_relu, 1), "tanh": (nn.tanh, 1), "gated": (gated, 2)}
 
 
 class MLPEncoder(nn.Module):

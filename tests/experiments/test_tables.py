@@ -18,6 +18,7 @@ def test_values_are_means_and_the_deviations_of_a_sample():
 def test_a_difference_is_counted_in_published_deviations():
     found = tables.difference([229.0, 229.2], Published(228.70, 0.2))
     assert found == (pytest.approx(0.4), pytest.approx(2.0))
+    assert tables.difference([229.0, 229.2], Published(228.70)) == (pytest.approx(0.4),)
 
 
 LINES = [["model", "nats"], ["A_b & c", "1.00 ± 0.10"], ["d", "needs 5%"]]
@@ -41,7 +42,7 @@ def test_a_table_is_written_for_people_papers_and_programs(tmp_path):
 
 
 def test_a_figure_shows_what_is_published_where_there_is_nothing_of_ours(tmp_path):
-    values = {"a": (Published(2.0, 0.1), [2.1, 2.2]), "b": (Published(3.0, 0.1), [])}
-    tables.comparison_figure(tmp_path / "figure", "nats", values)
+    series = {"published": [Published(2.0, 0.1), Published(3.0)], "genjax": [Published(2.1), None]}
+    tables.panels_figure(tmp_path / "figure", ["a", "b"], {"nats": series})
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "figure.svg").is_file()

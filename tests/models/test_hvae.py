@@ -4,7 +4,8 @@ Without hidden layers and with one latent in each level,
 
     z2 ~ N(0, 1),  z1 = A z2 + C + D e,  x = U z1 + V z2 + B + 0.5 n,
 
-all posteriors are Gaussians whose means are linear: those of the networks, if they are told.
+all posteriors are Gaussians whose means are linear: those of the networks, if they are told. With
+V = 0 it is a chain.
 """
 
 import dataclasses
@@ -22,24 +23,33 @@ from genjax.evaluation.likelihood import ais, bdmc, importance_bound
 from genjax.losses.likelihoods import Bernoulli
 from genjax.losses.priors import Mixture, StandardNormal, VampPrior
 from genjax.models import base
-from genjax.models.hvae import HVAE
-from genjax.nn.hierarchy import TwoLevelDecoder, TwoLevelEncoder
+from genjax.models.hvae import HVAE, ChainVAE
+from genjax.nn.hierarchy import ChainDecoder, ChainEncoder, TwoLevelDecoder, TwoLevelEncoder
 
 A, C, D = 0.7, -0.2, 0.6
 U, V = np.array([1.0, -0.5, 0.3, 0.8]), np.array([0.4, 0.9, -0.6, 0.2])
 B, VARIANCE = factor_analysis.B, factor_analysis.VARIANCE
 LINEAR = HVAE(
-    encoder=TwoLevelEncoder(latent_size=1, widths=()),
-    decoder=TwoLevelDecoder(shape=(2, 2, 1), latent_size=1, widths=()),
+    encoder=TwoLevelEncoder(latent_sizes=(1, 1), widths=()),
+    decoder=TwoLevelDecoder(shape=(2, 2, 1), latent_sizes=(1, 1), widths=()),
     prior=StandardNormal(),
     likelihood=factor_analysis.Linear(),
     optimizer=optax.sgd(0.0),
     latent_size=2,
+    second_size=1,
     num_classes=0,
     objective="elbo",
     draws=1,
     kl_weight=lambda step: 1.0,
     free_bits=0.0,
+)
+_FIELDS = {field.name: getattr(LINEAR, field.name) for field in dataclasses.fields(LINEAR)}
+CHAIN = ChainVAE(
+    **_FIELDS
+    | {
+        "encoder": ChainEncoder(latent_sizes=(1, 1), widths=(), second_widths=()),
+        "decoder": ChainDecoder((2, 2, 1), latent_sizes=(1, 1), widths=(), second_widths=()),
+    }
 )
 X = np.random.default_rng(0).normal(size=(5, 4))
 ROWS = {"image": jnp.array(X, jnp.float32).reshape(5, 2, 2, 1), "index": jnp.arange(5)}
@@ -78,6 +88,50 @@ def known_params(shift=0.0):
 
 def log_evidence():
     return scipy.stats.multivariate_normal(B + U * C, COVARIANCE).logpdf(X)
+
+
+def chain_params(shift=0.0):
+    """The true chain and its true posterior, but for a shift of the mean of q(z1 | x)."""
+    # z1 alone: a prior N(C, A^2 + D^2), and what x - B says of it; then z2, of which z1 speaks.
+    prior = A**2 + D**2
+    precision = 1 / prior + U @ U / VARIANCE
+    first = np.stack([U / VARIANCE / precision, np.zeros(4)], axis=1)
+    middle = (C / prior - U @ B / VARIANCE) / precision + shift
+    above = 1 + A**2 / D**2
+    slope = A / D**2 / above
+    layer = lambda *values: {"Dense_0": dense(*values)}
+    encoder = {
+        "first": layer(first, [middle, -np.log(precision)]),
+        "second": layer([[slope, 0.0]], [-slope * C, -np.log(above)]),
+    }
+    decoder = {
+        "first": layer([[A, 0.0]], [C, 2 * np.log(D)]),
+        "of_first": layer(U[None], B),
+    }
+    networks = {"encoder": {"params": encoder}, "decoder": {"params": decoder}}
+    return {**networks, "prior": {}, "likelihood": {}}
+
+
+def chain_evidence():
+    covariance = (A**2 + D**2) * np.outer(U, U) + VARIANCE * np.eye(4)
+    return scipy.stats.multivariate_normal(B + U * C, covariance).logpdf(X)
+
+
+@pytest.mark.parametrize("num", [1, 7])
+def test_every_weight_of_a_chain_is_the_evidence_under_its_true_posterior(num):
+    shapes = lambda tree: jax.tree.map(jnp.shape, tree)
+    assert shapes(chain_params()) == shapes(CHAIN.inference_params(CHAIN.init(KEY, ROWS)))
+    bound = importance_bound(CHAIN, chain_params(), ROWS, KEY, num=num)
+    np.testing.assert_allclose(bound, chain_evidence(), rtol=1e-5)
+
+
+def test_annealing_and_many_weights_agree_on_a_chain_under_a_wrong_posterior():
+    params = chain_params(0.5)
+    found = ais(CHAIN, params, ROWS, KEY, num_chains=50, num_steps=100)
+    np.testing.assert_allclose(found, chain_evidence(), atol=0.1)
+    bound = lambda num: importance_bound(CHAIN, params, ROWS, KEY, num=num).mean()
+    assert bound(1) < chain_evidence().mean() - 0.2
+    assert bound(20_000) == pytest.approx(chain_evidence().mean(), abs=0.05)
 
 
 def test_the_told_networks_have_the_shapes_of_the_model():
@@ -129,7 +183,7 @@ def test_samples_have_the_evidences_mean_and_covariance():
 
 def gated(prior, **changes):
     """A small HVAE of images of noise."""
-    fields = {"latent_size": 4, "widths": (8, 8), "log_var_range": (-6.0, 2.0)}
+    fields = {"latent_sizes": (4, 4), "widths": (8, 8), "log_var_range": (-6.0, 2.0)}
     model = dataclasses.replace(
         LINEAR,
         encoder=TwoLevelEncoder(activation="gated", **fields),
@@ -138,14 +192,27 @@ def gated(prior, **changes):
         likelihood=Bernoulli(),
         optimizer=optax.adam(1e-2),
         latent_size=8,
+        second_size=4,
     )
     return dataclasses.replace(model, **changes)
 
 
-@pytest.mark.parametrize("prior", [StandardNormal(), Mixture(5), VampPrior(5)])
+def chained(prior, **changes):
+    """The same as a chain."""
+    model = gated(prior, **changes)
+    fields = {"latent_sizes": (5, 3), "widths": (8, 8), "second_widths": (6,), "activation": "tanh"}
+    networks = {"encoder": ChainEncoder(**fields), "decoder": ChainDecoder(SHAPE, **fields)}
+    fields = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+    return ChainVAE(**fields | networks | {"second_size": 3})
+
+
 @pytest.mark.parametrize("objective", ["elbo", "iwae"])
-def test_every_parameter_learns_under_every_prior(prior, objective):
-    model = gated(prior, objective=objective, draws=3)
+@pytest.mark.parametrize(
+    "model",
+    [*(gated(each) for each in (StandardNormal(), Mixture(5), VampPrior(5))), chained(Mixture(5))],
+)
+def test_every_parameter_learns_under_every_prior(model, objective):
+    model = dataclasses.replace(model, objective=objective, draws=3)
     state = initial(model)
     after, metrics = compiled(model)(state, batch(), KEY)
     assert finite((after, metrics))

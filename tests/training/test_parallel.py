@@ -103,10 +103,11 @@ def two_levels():
     return HVAE(
         **fields
         | {
-            "encoder": TwoLevelEncoder(latent_size=LATENTS, widths=(8,)),
-            "decoder": TwoLevelDecoder(shape=SHAPE, latent_size=LATENTS, widths=(8,)),
+            "encoder": TwoLevelEncoder(latent_sizes=(LATENTS, LATENTS), widths=(8,)),
+            "decoder": TwoLevelDecoder(SHAPE, latent_sizes=(LATENTS, LATENTS), widths=(8,)),
             "prior": VampPrior(3),
             "latent_size": 2 * LATENTS,
+            "second_size": LATENTS,
             "objective": "iwae",
             "draws": 2,
         }

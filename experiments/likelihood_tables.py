@@ -1,0 +1,186 @@
+"""What tables of test likelihoods share: VAEs scored by the importance-weighted bound."""
+
+import dataclasses
+import pathlib
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from absl import flags
+
+from experiments import tables
+from experiments.tables import FLAGS, Published, Run
+
+TITLES = {
+    "fashion_mnist": "Fashion-MNIST",
+    "mnist": "dynamic MNIST",
+    "mnist_sample": "5,000 digits of MNIST",
+    "omniglot": "Omniglot",
+}
+#: What a row whose images are not there needs.
+NEEDS = {
+    "fashion_mnist": "needs fashion_mnist of TensorFlow Datasets in --data_dir",
+    "mnist": "needs mnist of TensorFlow Datasets in --data_dir",
+    # That of TensorFlow Datasets has 105 x 105 pixels and another split.
+    "omniglot": "needs the 28 x 28 Omniglot of Burda et al. 2016 (chardata.mat)",
+}
+
+flags.DEFINE_integer("draws", 5000, "For each image.", lower_bound=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A model of a table.
+
+    Attributes:
+      name: data set and model, as --rows has it.
+      title: its name in the table.
+      config: the shipped config.
+      fields: what differs from it, by dotted path.
+      published: -log p(x) in nats; None of a data set that the paper does not have.
+    """
+
+    name: str
+    title: str
+    config: str
+    fields: Mapping[str, str | float]
+    published: Published | None = None
+
+    @property
+    def dataset(self) -> str:
+        """As configs name it."""
+        return self.name.partition("/")[0]
+
+    def lacks(self) -> str:
+        """What it needs and has not got here; empty if nothing."""
+        if self.dataset not in NEEDS:  # it comes with the project
+            return ""
+        there = self.dataset != "omniglot" and tables.is_prepared(self.dataset, FLAGS.data_dir)
+        return "" if there else NEEDS[self.dataset]
+
+    def runs(self) -> list[Run]:
+        """Its run with each seed."""
+        places = {"data.data_dir": FLAGS.data_dir, "data.manual_dir": FLAGS.manual_dir}
+        fields = {**(places if self.dataset in NEEDS else {}), **self.fields}
+        folder, name = pathlib.Path(FLAGS.runs), self.name.replace("/", "-")
+        return [
+            Run(
+                folder / f"{name}-{seed}", f"{self.config}:{self.dataset}", {**fields, "seed": seed}
+            )
+            for seed in range(FLAGS.seeds)
+        ]
+
+
+class Scored(NamedTuple):
+    """A run whose checkpoint, at `step`, has its bound: -log p(x) in nats."""
+
+    name: str
+    nats: float
+    step: int
+    config_hash: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table: files called `name`, a line for each row.
+
+    Attributes:
+      name: of the files, too.
+      caption: of what was found for each row, with {draws} where their number belongs.
+      rows: in order.
+      checkpoint: `best` or `last`, the one that is scored.
+    """
+
+    name: str
+    caption: Callable[[Mapping[Row, Sequence[Scored]]], str]
+    rows: Sequence[Row]
+    checkpoint: str
+
+    def main(self, argv: Sequence[str], doc: str) -> int:
+        """Does what is left to do and writes the table; 0, 2 after an error, 75 when stopped."""
+        return tables.main(argv, doc, self._plan, self._run)
+
+    def score(self, run: Run) -> Scored | None:
+        """Of evals.jsonl; None where it is not there yet."""
+        wanted = {"metric": "iw_bound", "checkpoint": self.checkpoint, "split": "test", "seed": 0}
+        found = run.rows(**wanted, settings=f"{FLAGS.draws} draws")
+        if not found:
+            return None
+        row = found[-1]
+        return Scored(run.workdir.name, -float(row["value"]), row["step"], row["config_hash"])
+
+    def _plan(self) -> None:
+        def told(row: Row, run: Run) -> str:
+            del row
+            scored = self.score(run)
+            return f"{scored.nats:.2f} nats" if scored else ""
+
+        tables.print_plan(tables.asked(self.rows), Row.lacks, Row.runs, told)
+
+    def _run(self) -> None:
+        rows, found = tables.asked(self.rows), {}
+        path = pathlib.Path(FLAGS.results) / self.name
+        # Seed by seed: a table of one run each comes first.
+        for seed in range(FLAGS.seeds):
+            for row in [row for row in rows if not row.lacks()]:
+                run = row.runs()[seed]
+                if not self.score(run):
+                    run.train()
+                    draws = f"--importance_samples={FLAGS.draws}"
+                    run.evaluate(f"--checkpoint={self.checkpoint}", "--metrics=iw_bound", draws)
+                found.setdefault(row.name, []).append(self.score(run))
+                self._write(path, rows, found)
+        self._write(path, rows, found)
+        print(f"{path}.md, .tex, .csv, .png, .svg")
+
+    def _write(
+        self, path: pathlib.Path, rows: Sequence[Row], found: Mapping[str, Sequence[Scored]]
+    ) -> None:
+        """The table of what is there until now."""
+        of_ours = ("genjax", "seeds", "difference", "in deviations", "run")
+        lines, records = [["data set", "model", "published", *of_ours]], []
+        for row in rows:
+            runs = found.get(row.name, [])
+            values = [run.nats for run in runs]
+            missing = "" if values else row.lacks() or "not run yet"
+            ours = tables.mean_and_deviation(values) or missing
+            away = tables.difference(values, row.published) if values and row.published else ()
+            signed = [f"{each:+.2f}" for each in away]
+            names = [f"`{run.name}` {run.config_hash[:8]}" for run in runs]
+            cells = [_printed(row.published), ours, str(len(runs)), *signed]
+            cells += [""] * (5 - len(cells))
+            lines.append([TITLES[row.dataset], row.title, *cells, ", ".join(names)])
+            records.append(
+                {
+                    "row": row.name,
+                    "config": row.config,
+                    "published": row.published.value if row.published else "",
+                    "published_deviation": row.published.deviation if row.published else "",
+                    "mean": statistics.fmean(values) if values else "",
+                    "deviation": statistics.stdev(values) if len(values) > 1 else "",
+                    "difference": away[0] if away else "",
+                    "in_published_deviations": away[1] if len(away) > 1 else "",
+                    "values": " ".join(f"{value:.4f}" for value in values),
+                    "steps": " ".join(str(run.step) for run in runs),
+                    "runs": " ".join(run.name for run in runs),
+                    "config_hashes": " ".join(run.config_hash for run in runs),
+                    "missing": missing,
+                }
+            )
+        caption = self.caption(found).format(draws=FLAGS.draws)
+        tables.write(path, caption, lines, records)
+        shown = [row for row in rows if found.get(row.name)]
+        if shown:
+            series = {
+                "published": [row.published for row in shown],
+                "genjax": [tables.spread([run.nats for run in found[row.name]]) for row in shown],
+            }
+            titles = [f"{TITLES[row.dataset]}: {row.title}" for row in shown]
+            tables.panels_figure(path, titles, {"-log p(x), nats": series})
+
+
+def _printed(published: Published | None) -> str:
+    if not published:
+        return ""
+    deviation = f" ± {published.deviation:.2f}" if published.deviation else ""
+    return f"{published.value:.2f}{deviation}"
