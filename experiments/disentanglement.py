@@ -37,7 +37,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import genjax  # noqa: E402
 from experiments import tables  # noqa: E402
-from experiments.tables import Run  # noqa: E402
+from experiments.tables import Row, Run  # noqa: E402
 from genjax.data.shapes import SHAPES  # noqa: E402
 from genjax.errors import UserError  # noqa: E402
 from genjax.evaluation.factors import encode  # noqa: E402
@@ -78,10 +78,10 @@ def _beta(text: str) -> float:
     return value
 
 
-def run_of(beta: float, seed: int) -> Run:
-    """The run with this weight of the KL."""
-    folder = pathlib.Path(FLAGS.runs) / f"beta-{beta:g}-{seed}"
-    return Run(folder, "beta_vae:shapes", {"model.kl_weight": beta, "seed": seed})
+def row_of(beta: float) -> Row:
+    """The row of this weight of the KL."""
+    fields = {"model.kl_weight": beta}
+    return Row(f"shapes/beta-{beta:g}", f"{beta:g}", "beta_vae", fields)
 
 
 class Scored(NamedTuple):
@@ -102,25 +102,13 @@ def score(run: Run) -> Scored | None:
     return Scored(run.workdir.name, values, rows[-1]["step"], rows[-1]["config_hash"])
 
 
-class Row(NamedTuple):
-    """All runs with one weight of the KL."""
-
-    beta: float
-
-    @property
-    def name(self) -> str:
-        """As it is called in the plan."""
-        return f"shapes/beta-{self.beta:g}"
-
-
 def _print_plan(betas: Sequence[float]) -> None:
     def told(row: Row, run: Run) -> str:
         del row
         scored = score(run)
         return f"MIG {scored.values['mig']:.3f}" if scored else ""
 
-    runs_of = lambda row: [run_of(row.beta, seed) for seed in range(FLAGS.seeds)]
-    tables.print_plan([Row(beta) for beta in betas], lambda row: "", runs_of, told)
+    tables.print_plan([row_of(beta) for beta in betas], told)
 
 
 def _run(betas: Sequence[float]) -> None:
@@ -128,7 +116,7 @@ def _run(betas: Sequence[float]) -> None:
     # Seed by seed: a table of one run each comes first.
     for seed in range(FLAGS.seeds):
         for beta in betas:
-            run = run_of(beta, seed)
+            run = row_of(beta).runs()[seed]
             if not score(run):
                 run.train()
                 run.evaluate("--checkpoint=last", "--metrics=mig")

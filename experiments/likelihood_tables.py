@@ -29,46 +29,17 @@ flags.DEFINE_integer("draws", 5000, "For each image.", lower_bound=1)
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """A model of a table.
+class Row(tables.Row):
+    """A model; published is its -log p(x) in nats, None of a data set that the paper lacks."""
 
-    Attributes:
-      name: data set and model, as --rows has it.
-      title: its name in the table.
-      config: the shipped config.
-      fields: what differs from it, by dotted path.
-      published: -log p(x) in nats; None of a data set that the paper does not have.
-    """
-
-    name: str
-    title: str
-    config: str
-    fields: Mapping[str, str | float]
     published: Published | None = None
-
-    @property
-    def dataset(self) -> str:
-        """As configs name it."""
-        return self.name.partition("/")[0]
 
     def lacks(self) -> str:
         """What it needs and has not got here; empty if nothing."""
-        if self.dataset not in NEEDS:  # it comes with the project
-            return ""
-        there = self.dataset != "omniglot" and tables.is_prepared(self.dataset, FLAGS.data_dir)
+        there = self.dataset in tables.EMBEDDED or (
+            self.dataset != "omniglot" and tables.is_prepared(self.dataset, FLAGS.data_dir)
+        )
         return "" if there else NEEDS[self.dataset]
-
-    def runs(self) -> list[Run]:
-        """Its run with each seed."""
-        places = {"data.data_dir": FLAGS.data_dir, "data.manual_dir": FLAGS.manual_dir}
-        fields = {**(places if self.dataset in NEEDS else {}), **self.fields}
-        folder, name = pathlib.Path(FLAGS.runs), self.name.replace("/", "-")
-        return [
-            Run(
-                folder / f"{name}-{seed}", f"{self.config}:{self.dataset}", {**fields, "seed": seed}
-            )
-            for seed in range(FLAGS.seeds)
-        ]
 
 
 class Scored(NamedTuple):
@@ -115,7 +86,7 @@ class Table:
             scored = self.score(run)
             return f"{scored.nats:.2f} nats" if scored else ""
 
-        tables.print_plan(tables.asked(self.rows), Row.lacks, Row.runs, told)
+        tables.print_plan(tables.asked(self.rows), told)
 
     def _run(self) -> None:
         rows, found = tables.asked(self.rows), {}

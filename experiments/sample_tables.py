@@ -15,8 +15,15 @@ from genjax.errors import UserError
 #: Against as many test images.
 NUM_SAMPLES = 10_000
 CHECKPOINTS = ("best", "last")
+#: Which checkpoint is best is for the judge, on validation images.
+JUDGED = {
+    "evaluation.num_samples": NUM_SAMPLES,
+    "checkpoint.best_metric": "frechet_distance",
+    "checkpoint.best_mode": "min",
+}
 #: As long as Lucic et al. 2018 train on Fashion-MNIST, with their batches.
 TWENTY_EPOCHS = {
+    **JUDGED,
     "training.duration": "20 epochs",
     "training.batch_size": 64,
     "training.checkpoint_every": "10 percent",
@@ -64,33 +71,20 @@ class Column:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """A model of a table.
+class Row(tables.Row):
+    """A model.
 
     Attributes:
-      name: data set and model, as --rows has it.
-      title: its name in the table.
-      config: the shipped config.
-      fields: what differs from it, by dotted path.
       published: values by the title of their column, in its unit.
       needs: what it takes where it can not be run.
       labelled: whether the model is given labels.
       is_large: whether it is for an accelerator and is compared by Inception.
     """
 
-    name: str
-    title: str
-    config: str
-    fields: Mapping[str, str | float]
     published: Mapping[str, Published] = dataclasses.field(default_factory=dict)
     needs: str = "needs fashion_mnist of TensorFlow Datasets in --data_dir"
     labelled: bool = True
     is_large: bool = False
-
-    @property
-    def dataset(self) -> str:
-        """As configs name it."""
-        return self.name.partition("/")[0]
 
     def lacks(self) -> str:
         """What it needs and has not got here; empty if nothing."""
@@ -98,24 +92,6 @@ class Row:
         if self.is_large:
             there = there and bool(FLAGS.inception) and jax.default_backend() != "cpu"
         return "" if there else self.needs
-
-    def runs(self) -> list[Run]:
-        """Its run with each seed; which checkpoint is best is for the judge on validation."""
-        fields = {
-            "data.data_dir": FLAGS.data_dir,
-            "data.manual_dir": FLAGS.manual_dir,
-            "evaluation.num_samples": NUM_SAMPLES,
-            "checkpoint.best_metric": "frechet_distance",
-            "checkpoint.best_mode": "min",
-            **self.fields,
-        }
-        folder, name = pathlib.Path(FLAGS.runs), self.name.replace("/", "-")
-        return [
-            Run(
-                folder / f"{name}-{seed}", f"{self.config}:{self.dataset}", {**fields, "seed": seed}
-            )
-            for seed in range(FLAGS.seeds)
-        ]
 
 
 class Line(NamedTuple):
@@ -142,7 +118,7 @@ class Table:
 
     def _plan(self) -> None:
         told = lambda row, run: "" if self._missing(row, run) else "scored"
-        tables.print_plan(tables.asked(self.rows), Row.lacks, Row.runs, told)
+        tables.print_plan(tables.asked(self.rows), told)
 
     def _run(self) -> None:
         rows = tables.asked(self.rows)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import tensorflow_datasets as tfds
@@ -30,6 +30,8 @@ from genjax.training.stopping import TEMPORARY_FAILURE, Stopped
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TIMED_BLOCKS = 3
+#: Data sets that come with the project; all others are of TensorFlow Datasets.
+EMBEDDED = ("mnist_sample", "shapes")
 
 Record = Mapping[str, Any]
 
@@ -50,15 +52,7 @@ class Published(NamedTuple):
     deviation: float = 0.0
 
 
-class Row(Protocol):
-    """A row of a table: its name, as --rows has it, is made of parts between slashes."""
-
-    @property
-    def name(self) -> str:
-        """Data set and model, for example."""
-
-
-R = TypeVar("R", bound=Row)
+R = TypeVar("R", bound="Row")
 
 
 class LaunchError(Exception):
@@ -112,26 +106,19 @@ def asked(rows: Sequence[R]) -> list[R]:
     return list({row.name: row for row in found}.values())
 
 
-def print_plan(
-    rows: Sequence[R],
-    needs: Callable[[R], str],
-    runs_of: Callable[[R], Sequence["Run"]],
-    score: Callable[[R, "Run"], str],
-) -> None:
+def print_plan(rows: Sequence[R], score: Callable[[R, "Run"], str]) -> None:
     """What there is to do and how long it takes here.
 
     Args:
       rows: of the table.
-      needs: what a row lacks to be run here; empty if nothing.
-      runs_of: a row's runs.
       score: of a row's run, in words; empty if it is not scored yet.
     """
     total = 0.0
     for row in rows:
-        if lacking := needs(row):
+        if lacking := row.lacks():
             print(f"{row.name}: {lacking}")
             continue
-        runs, seconds = runs_of(row), None
+        runs, seconds = row.runs(), None
         ended = [run.epochs for run in runs if run.is_trained]
         most = runs[0].experiment.cadence.total_steps / steps_per_epoch(runs[0].experiment)
         epochs = statistics.fmean(ended) if ended else most
@@ -240,6 +227,44 @@ class Run:
             return {}
         with checkpoints_of(self.experiment, self.workdir) as checkpoints:
             return checkpoints.steps()
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of a table: a shipped config's runs on a data set.
+
+    Attributes:
+      name: data set and model, between slashes, as --rows has it.
+      title: its name in the table.
+      config: the shipped config.
+      fields: what differs from it, by dotted path.
+    """
+
+    name: str
+    title: str
+    config: str
+    fields: Mapping[str, str | float]
+
+    @property
+    def dataset(self) -> str:
+        """As configs name it."""
+        return self.name.partition("/")[0]
+
+    def lacks(self) -> str:
+        """What it needs and has not got here; empty if nothing."""
+        return ""
+
+    def runs(self) -> list[Run]:
+        """Its run with each seed."""
+        places = {"data.data_dir": FLAGS.data_dir, "data.manual_dir": FLAGS.manual_dir}
+        fields = {**({} if self.dataset in EMBEDDED else places), **self.fields}
+        folder, name = pathlib.Path(FLAGS.runs), self.name.replace("/", "-")
+        return [
+            Run(
+                folder / f"{name}-{seed}", f"{self.config}:{self.dataset}", {**fields, "seed": seed}
+            )
+            for seed in range(FLAGS.seeds)
+        ]
 
 
 def steps_per_epoch(experiment: Experiment) -> float:

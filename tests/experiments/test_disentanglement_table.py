@@ -46,9 +46,9 @@ def test_what_is_missing_is_trained_and_scored_and_the_rest_is_not(table, tmp_pa
     monkeypatch.setattr(disentanglement.Run, "evaluate", lambda run, *flags: scored(run, 0.5))
     (tmp_path / "runs").mkdir()
     disentanglement.FLAGS(["x", f"--runs={tmp_path / 'runs'}"])
-    scored(disentanglement.run_of(4.0, 0), 0.25)
+    scored(disentanglement.row_of(4.0).runs()[0], 0.25)
     assert table("--betas=1,4", "--seeds=2") == 0
-    assert done == ["beta-1-0", "beta-1-1", "beta-4-1"]
+    assert done == ["shapes-beta-1-0", "shapes-beta-1-1", "shapes-beta-4-1"]
     results = tmp_path / "results"
     with (results / "disentanglement.csv").open() as file:
         records = list(csv.DictReader(file))
@@ -65,7 +65,7 @@ def test_what_is_missing_is_trained_and_scored_and_the_rest_is_not(table, tmp_pa
 
 def test_beta_is_the_weight_of_the_kl():
     disentanglement.FLAGS(["x"])
-    model = disentanglement.run_of(8.0, 2).experiment.model
+    model = disentanglement.row_of(8.0).runs()[2].experiment.model
     assert float(model.kl_weight(jax.numpy.int32(100))) == 8
 
 
