@@ -36,6 +36,11 @@ class Pairs:
         """The targets' classes; empty without labels."""
         return self.targets.class_names
 
+    @property
+    def fingerprint(self) -> str:
+        """All that the examples depend on; no attribute where one of the sources has none."""
+        return f"{self.inputs.fingerprint} {self.targets.fingerprint} {self.length} {self.offset}"
+
     def __len__(self) -> int:
         return self.length
 

@@ -7,6 +7,7 @@ from PIL import Image
 
 from genjax.data.base import InMemory
 from genjax.data.folder import folder
+from genjax.data.pairs import Pairs
 from genjax.data.reading import ROWS_PER_TASK, decoded_once, read
 
 
@@ -93,6 +94,18 @@ def test_a_kept_source_is_the_source(cache, pictures, monkeypatch):
     assert again[3]["label"].dtype == one["label"].dtype
     assert (again.image_shape, again.class_names) == (source.image_shape, source.class_names)
     assert len(again) == len(source)
+
+
+def test_pairs_of_folders_are_kept_and_those_of_arrays_are_not(cache, pictures, monkeypatch):
+    source = Pairs(pictures(), pictures(), length=20, offset=3)
+    expected = read(source, np.arange(20))
+    assert same(read(decoded_once(source), np.arange(20)), expected)
+    monkeypatch.setattr(type(pictures()), "__getitem__", refuse)
+    assert same(read(decoded_once(source), np.arange(20)), expected)
+    arrays = InMemory(np.zeros((5, 4, 4, 1), np.uint8))
+    for ours, theirs in ((arrays, pictures()), (pictures(), arrays)):
+        mixed = Pairs(ours, theirs, length=5)
+        assert decoded_once(mixed) is mixed
 
 
 def test_what_changes_the_pictures_decodes_again(cache, pictures):
