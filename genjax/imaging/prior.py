@@ -298,6 +298,11 @@ def _impute(model, restarts, steps, params, observed, mask, key, positions):
     images, masks = repeat(observed), repeat(mask)
     place = repeat(positions) * restarts + jnp.tile(jnp.arange(restarts), len(observed))
     normal = lambda key, like: rng.normal(key, place, like.shape[1:])
+
+    def moments(latents):
+        mean, variance = model.moments(params, latents)
+        return mean, variance + FLOOR
+
     log_normal = lambda x, mean, variance: (
         -0.5 * jnp.sum((x - mean) ** 2 / variance + jnp.log(variance), axis=tuple(range(1, x.ndim)))
     )
@@ -309,7 +314,7 @@ def _impute(model, restarts, steps, params, observed, mask, key, positions):
         whole = jnp.where(masks == 1, images, filled)
         centre, log_var = model.encode(params, whole.clip(0, 1))
         proposed = centre + jnp.exp(log_var / 2) * normal(rng.stream(own, "latents"), centre)
-        new_mean, new_variance = model.moments(params, proposed)
+        new_mean, new_variance = moments(proposed)
         # Of the whole image: what was filled in came from the old latents.
         log_weight = lambda latents, mean, variance: (
             log_normal(whole, mean, variance)
@@ -329,7 +334,7 @@ def _impute(model, restarts, steps, params, observed, mask, key, positions):
         return (latents, mean, variance, total, square, spread), None
 
     start = sample_latents(model, params, rng.stream(key, "start"), place)
-    mean, variance = model.moments(params, start)
+    mean, variance = moments(start)
     nothing = jnp.zeros_like(mean)
     state = (start, mean, variance, nothing, nothing, nothing)
     state, _ = jax.lax.scan(step, state, jnp.arange(steps))

@@ -302,6 +302,24 @@ def test_missing_values_are_imputed_right_whatever_the_encoder(mean_shift, log_v
         np.testing.assert_allclose(found.deviation[number][~missing], prior.FLOOR**0.5)
 
 
+class Sure(Linear):
+    """Gives no variance, as a decoder does whose logits are large."""
+
+    def moments(self, params, latents, labels=None):
+        mean = self.generate(params, latents, labels)
+        return mean, jnp.zeros_like(mean)
+
+
+def test_a_model_without_variance_still_takes_what_explains_the_image():
+    """One step that counts: from a draw of the prior to one of the encoder, which knows better."""
+    observed, truth = degrade(parse("here", "missing_box:0.1"), TRUE[:3], KEY, jnp.arange(3))
+    args = params_of(W, MU), parse("here", "missing_box:0.1"), observed, truth, KEY, jnp.arange(3)
+    found = prior.impute(Sure(SIZE), *args, restarts=8, steps=1)
+    images = jax.vmap(lambda latents: MODEL.generate(params_of(W, MU), latents))(found.latents)
+    error = np.abs(images - observed[:, None]) * truth["mask"][:, None]
+    assert error.mean() < 2 * DEVIATION
+
+
 def test_search_and_imputation_agree():
     degradation, (observed, (_, truth, _), by_search) = (
         parse("here", "missing_pixels"),
