@@ -513,7 +513,7 @@ def main(argv: list[str]) -> int:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return TEMPORARY_FAILURE
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("interrupted; the same command goes on from what is done", file=sys.stderr)
         return 130
     return 0
 

@@ -1,5 +1,6 @@
 """A trained run, loaded: what its model does, as functions of arrays."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -17,6 +18,7 @@ from genjax.compiling import compiler_options
 from genjax.errors import UserError, choose
 from genjax.evaluation.sampling import balanced_labels, draw, lerp, slerp
 from genjax.factory import Experiment
+from genjax.fields import COUNT, check_number
 from genjax.imaging import prior
 from genjax.imaging.degradations import Degradation, Truth, parse
 from genjax.imaging.latents import Composed, compose, find_direction, latents_of, move
@@ -38,6 +40,8 @@ from genjax.types import PyTree
 
 #: float32 in [0, 1]: a batch [N, H, W, C] of the model's size, or one picture [H, W, C] of any.
 Pixels = Float[np.ndarray, "..."]
+#: How far values may lie outside [0, 1], by rounding.
+TOLERANCE = 1e-3
 #: Ways to restore by a model as a prior.
 METHODS = {"search": prior.restore, "impute": prior.impute}
 
@@ -132,7 +136,8 @@ class Loaded:
     ) -> Float[np.ndarray, "num height width channel"]:
         """Samples 0 to num - 1; of a model with labels, every class in turn unless given."""
         require(self.model, Sampler, "sample")
-        labels = balanced_labels(num, self.model.num_classes) if labels is None else labels
+        check_number("num", num, COUNT)
+        labels = self._labels(labels, num)
         key = rng.key(seed, "sample")
         return np.concatenate(
             list(draw(self.model, self.params, key, num, labels, truncation=truncation))
@@ -147,7 +152,9 @@ class Loaded:
         that the model knows. Under another prior there is no such circle, and the line is taken.
         """
         require(self.model, Sampler, "interpolate")
-        labels = balanced_labels(num, self.model.num_classes) if labels is None else labels
+        check_number("num", num, COUNT)
+        check_number("steps", steps, COUNT)
+        labels = self._labels(labels, num)
         positions = jnp.arange(2 * num, dtype=jnp.int32)
         key = rng.key(seed, "interpolate")
         ends = np.asarray(sample_latents(self.model, self.params, key, positions))
@@ -162,6 +169,8 @@ class Loaded:
     ) -> Float[np.ndarray, "num height width channel"]:
         """What a VAE makes of a batch of images."""
         require(self.model, Reconstructor, "reconstruct")
+        images = _pixels("images", images, self.image_shape, batch=True)
+        labels = self._labels(labels, len(images), needed=True)
         return np.asarray(_call(self.model, "reconstruct", self.params, images, labels))
 
     # --- images to images ---
@@ -172,6 +181,7 @@ class Loaded:
         With `back`, the other way, for a model that knows it.
         """
         require(self.model, TwoWayTranslator if back else Translator, "translate")
+        images = _pixels("images", images, self.image_shape if back else self.input_shape)
         ability = "translate_back" if back else "translate"
         apply = lambda tiles: np.asarray(_call(self.model, ability, self.params, tiles))
         if images.ndim == 4:
@@ -200,14 +210,15 @@ class Loaded:
         if isinstance(self.model, Restorer):
             if truth is None:
                 return self.translate(images)
-            return self._filled(images, degradation, truth)
+            return self._filled(_pixels("images", images, self.input_shape), degradation, truth)
         return self.explain(
             images, degradation, truth, method=method, restarts=restarts, steps=steps, seed=seed
         )[0]
 
     def _filled(self, images: Pixels, degradation: str | Degradation, truth: Truth) -> Pixels:
         if isinstance(degradation, str):
-            degradation = parse("--degradation", degradation)
+            degradation = parse("degradation", degradation)
+        _check_truth(degradation, truth, images)
         if images.ndim == 4:
             present = jax.vmap(degradation.present)(images, truth)
             return np.asarray(_call(self.model, "restore", self.params, images, present))
@@ -249,10 +260,11 @@ class Loaded:
         Raises:
           UserError: the model is no prior, or the degradation does not say all that is needed.
         """
-        require(self.model, Sampler, "restore")
+        require(self.model, Sampler, "explain")
+        images = _pixels("images", images, self.image_shape)
         if isinstance(degradation, str):
-            degradation = parse("--degradation", degradation)
-        check_method("--method", method, self.model, degradation)
+            degradation = parse("degradation", degradation)
+        check_method("method", method, self.model, degradation)
         ask = functools.partial(
             METHODS[method],
             self.model,
@@ -267,6 +279,7 @@ class Loaded:
             truth = degradation.known(shape)
             if images.ndim == 4:
                 truth = jax.tree.map(lambda leaf: np.stack([leaf] * len(images)), truth)
+        _check_truth(degradation, truth, images)
         if images.ndim == 4:
             found = ask(images, truth, positions=np.arange(len(images), dtype=np.int32))
             return np.asarray(found.mean), np.asarray(found.deviation)
@@ -288,6 +301,8 @@ class Loaded:
     ) -> Float[np.ndarray, "num latent"]:
         """Latents whose images are nearest to a batch; see `genjax.imaging.latents.latents_of`."""
         require(self.model, Sampler, "latents")
+        images = _pixels("images", images, self.image_shape, batch=True)
+        labels = self._labels(labels, len(images), needed=True)
         key, search = rng.key(seed, "latents"), {"restarts": restarts, "steps": steps}
         return np.asarray(latents_of(self.model, self.params, images, key, labels, **search))
 
@@ -298,7 +313,11 @@ class Loaded:
     ) -> Float[np.ndarray, "num height width channel"]:
         """The images of latents."""
         require(self.model, Sampler, "generate")
-        return np.asarray(_call(self.model, "generate", self.params, jnp.asarray(latents), labels))
+        latents, size = jnp.asarray(latents), self.model.latent_size
+        if latents.ndim != 2 or latents.shape[1] != size:
+            raise UserError(f"latents: have shape {latents.shape}; this model's are [num, {size}]")
+        labels = self._labels(labels, len(latents), needed=True)
+        return np.asarray(_call(self.model, "generate", self.params, latents, labels))
 
     def direction(
         self,
@@ -308,6 +327,8 @@ class Loaded:
         labels: Int[np.ndarray, " num"] | None = None,
     ) -> Float[np.ndarray, "n n"]:
         """What leads from `before` to `after`, two batches of the same scenes; for `enhance`."""
+        if len(before) != len(after):
+            raise UserError(f"after: {len(after)} images, but {len(before)} before; they are pairs")
         amounts = np.ones(len(before)) if amounts is None else amounts
         ends = self.latents(before, labels), self.latents(after, labels)
         return find_direction(*ends, amounts)
@@ -334,6 +355,10 @@ class Loaded:
     ) -> Composed:
         """One image of several pieces, each where its mask is 1, without a seam."""
         require(self.model, Sampler, "compose")
+        pieces = _pixels("pieces", pieces, self.image_shape, batch=True)
+        shape = (len(pieces), *self.image_shape[:2], 1)
+        if np.shape(masks) != shape:
+            raise UserError(f"masks: have shape {np.shape(masks)}; one for each piece is {shape}")
         return compose(
             self.model,
             self.params,
@@ -343,6 +368,67 @@ class Loaded:
             restarts=restarts,
             steps=steps,
         )
+
+    def _labels(
+        self, labels: Int[np.ndarray, " num"] | None, num: int, needed: bool = False
+    ) -> Int[np.ndarray, " num"] | None:
+        """`labels` as the model takes them; without any every class in turn, unless `needed`."""
+        count = self.model.num_classes
+        if labels is None:
+            if needed and count:
+                raise UserError(f"labels: are missing; this model has {count} classes")
+            return balanced_labels(num, count)
+        if not count:
+            raise UserError("labels: this model was trained without any")
+        labels = np.asarray(labels)
+        if labels.shape != (num,) or not np.issubdtype(labels.dtype, np.integer):
+            raise UserError(f"labels: {labels.dtype} {labels.shape}; {num} whole numbers expected")
+        if labels.min() < 0 or labels.max() >= count:
+            raise UserError(f"labels: {labels.min()} to {labels.max()}; they are 0 to {count - 1}")
+        return labels.astype(np.int32)
+
+
+def _pixels(
+    where: str, images: Any, shape: tuple[int, int, int], batch: bool = False
+) -> Float[np.ndarray, "..."]:
+    """`images` as float32; those of 8 bits are brought to [0, 1].
+
+    Raises:
+      UserError: naming the argument `where`: they are no batch of this shape nor, unless it has to
+        be a `batch`, a picture of any size, or their values are no images'.
+    """
+    images = np.asarray(images)
+    is_batch = images.ndim == 4 and images.shape[1:] == shape
+    is_picture = images.ndim == 3 and images.shape[-1] in (1, 3, shape[-1]) and not batch
+    if not (is_batch or is_picture) or not images.size:
+        own = ", ".join(map(str, shape))
+        or_one = "" if batch else ", or one picture [H, W, C] of any size"
+        raise UserError(f"{where}: have shape {images.shape}; this model takes [N, {own}]{or_one}")
+    if images.dtype == np.uint8:
+        return images.astype(np.float32) / 255
+    if not np.issubdtype(images.dtype, np.floating):
+        raise UserError(f"{where}: hold {images.dtype}; give float32 in [0, 1], or uint8")
+    low, high = images.min(), images.max()
+    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):  # NaN is neither
+        raise UserError(f"{where}: values are {low:g} to {high:g}; images lie in [0, 1]")
+    return images.astype(np.float32)
+
+
+def _check_truth(degradation: Degradation, truth: Truth, images: Pixels) -> None:
+    """Raises a UserError if the truth is not of the form that `degradation` takes."""
+    one, lead = jax.ShapeDtypeStruct(images.shape[-3:], np.float32), images.shape[:-3]
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), np.float32), truth)
+    fits = all(leaf.shape[: len(lead)] == lead for leaf in jax.tree.leaves(shapes))
+    if fits:
+        own = jax.tree.map(lambda leaf: leaf.update(shape=leaf.shape[len(lead) :]), shapes)
+        # What it has no use for may be missing.
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            if jax.eval_shape(degradation.forward, one, own).shape == one.shape:
+                return
+    _, wanted = jax.eval_shape(degradation, one, jax.random.key(0))
+    wanted = jax.tree.map(lambda leaf: (*lead, *leaf.shape), wanted)
+    given = jax.tree.map(lambda leaf: leaf.shape, shapes)
+    raise UserError(f"truth: has arrays {given}; this degradation's are {wanted}")
 
 
 def check_method(where: str, method: str, model: Any, degradation: Degradation) -> None:

@@ -1,6 +1,7 @@
 """The commands of launch.py that work on a person's own pictures."""
 
 import functools
+import itertools
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,7 +18,7 @@ from genjax.fields import COUNT, SEED, Rule, check_number
 from genjax.imaging.degradations import Chain, Degradation, Missing, MissingPixels, parse
 from genjax.imaging.latents import Composed
 from genjax.imaging.pictures import Picture, pictures_in, read_picture, write_picture
-from genjax.imaging.streaming import Outcome, each_picture
+from genjax.imaging.streaming import Outcome, check_apart, each_picture
 from genjax.imaging.tiles import LUMA
 from genjax.loaded import METHODS, Loaded, check_method, load
 from genjax.metrics.reconstruction import WINDOW, psnr, ssim
@@ -71,6 +72,7 @@ def restore(
     check_number("--seed", seed, SEED)
     choose("--method", method, METHODS)
     damage = parse("--degradation", degradation or "none")
+    _check_apart(input, output, mask)
     loaded = load(workdir)
     prior = not isinstance(loaded.model, Restorer)
     if prior:
@@ -96,7 +98,7 @@ def restore(
         check_method("--method", method, loaded.model, damage)
         if not degrade:  # what is not known is so of every picture
             damage.known(loaded.image_shape, None if mask is None else np.ones((1, 1, 1)))
-    values: list[tuple[float, float, float]] = []
+    values: list[tuple[float, ...]] = []  # of the restored, of the damaged; mean deviation
 
     def one(name: pathlib.Path, picture: Picture) -> dict[str, Picture]:
         whole = picture.pixels.repeat(enlarge, 0).repeat(enlarge, 1)
@@ -111,12 +113,13 @@ def restore(
             made, deviation = loaded.explain(
                 seen, told, truth, method=method, restarts=restarts, steps=steps, seed=seed
             )
-            values.append((psnr_and_ssim(made, whole) if degrade else (0, 0)) + (deviation.mean(),))
             if uncertainty:
                 extra["_uncertainty"] = Picture(deviation.clip(0, 1))
         else:
-            made = loaded.restore(seen, told, truth)
-            values.append((psnr_and_ssim(made, whole) if degrade else (0, 0)) + (0,))
+            made, deviation = loaded.restore(seen, told, truth), np.zeros(1)
+        compared = (made, seen) if degrade else ()
+        quality = itertools.chain(*(psnr_and_ssim(each, whole) for each in compared))
+        values.append((deviation.mean(), *quality))
         shown.append(made)
         if degrade:
             shown.append(whole)
@@ -126,9 +129,12 @@ def restore(
 
     extras = [*(["_panel"] if panel else []), *(["_uncertainty"] if uncertainty else [])]
     outcome = _each(input, output, one, extras)
-    means = np.mean(values, axis=0) if values else np.zeros(3)
-    told = f"; PSNR {means[0]:.2f} dB, SSIM {means[1]:.3f}" if degrade and values else ""
-    told += f"; mean deviation {means[2]:.3f}" if prior and values else ""
+    told = ""
+    if values:
+        deviation, *quality = np.mean(values, axis=0)
+        if degrade:
+            told = "; PSNR {:.2f} dB, SSIM {:.3f} (damaged: {:.2f} dB, {:.3f})".format(*quality)
+        told += f"; mean deviation {deviation:.3f}" if prior else ""
     _tell(outcome, "restored", output, told)
 
 
@@ -168,7 +174,7 @@ def _masks(path: pathlib.Path | None, flag: str = "--mask") -> Callable[..., Pix
             raise UserError(f"{flag}: {path} has no mask called {name.with_suffix('')}")
         mask = of(file).repeat(enlarge, 0).repeat(enlarge, 1)
         if mask.shape[:2] != size:
-            ours, theirs = (" x ".join(map(str, s)) for s in (mask.shape[:2], size))
+            ours, theirs = (f"{w} wide and {h} high" for h, w in (mask.shape[:2], size))
             raise UserError(f"{flag}: {root / file} is {ours}, but the picture {theirs}")
         return mask.astype(np.float32)
 
@@ -179,6 +185,7 @@ def translate(
     workdir: pathlib.Path, input: pathlib.Path, output: pathlib.Path, back: bool, panel: bool
 ) -> None:
     """Translates every picture of `input` into `output`; with `back`, the other way."""
+    _check_apart(input, output)
     loaded = load(workdir)
     ability, asked = (TwoWayTranslator, "translate --back") if back else (Translator, "translate")
     require(loaded.model, ability, asked)
@@ -208,11 +215,14 @@ def enhance(
     from the pictures in `before` to those of the same names in `after`, whose amount is 1.
     """
     check_number("--amount", amount, ANY)
+    if attribute and (before or after):
+        raise UserError("--attribute: goes without --before and --after; choose one way")
+    if not (attribute or before or after):
+        raise UserError("--attribute: name one, or two folders by --before and --after")
+    _check_apart(input, output, before, after)
     loaded = load(workdir)
     require(loaded.model, Sampler, "enhance")
     _without_labels(loaded)
-    if bool(attribute) == bool(before or after):
-        raise UserError("--attribute: name one, or two folders by --before and --after")
     if attribute:
         direction = attribute_direction(loaded, attribute)
     else:
@@ -308,17 +318,19 @@ def compose(
     ways = {"--masks": masks, "--labels": labels, "--plus": plus or minus}
     if sum(map(bool, ways.values())) != 1:
         raise UserError(f"compose: choose one of {', '.join(ways)}")
+    _check_apart(input, output, masks, plus, minus)
+    if masks and (output / "composed.png").exists():
+        CONSOLE.print(f"composed.png was there already in {output}")
+        return
     loaded = load(workdir)
     require(loaded.model, Sampler, "compose")
     if masks:
-        if (output / "composed.png").exists():
-            CONSOLE.print(f"composed.png was there already in {output}")
-            return
         found = _composed(loaded, input, output, masks, restarts, steps, seed)
-        CONSOLE.print(
-            f"composed.png and panel.png in {output}; seam {found.seam:.2f} times the pieces' own "
-            f"steps there, {found.pasted_seam:.2f} when pasted"
-        )
+        told = "no two pieces touch, so there is no seam"
+        if np.isfinite(found.seam):
+            told = f"seam {found.seam:.2f} times the pieces' own steps there"
+            told += f", {found.pasted_seam:.2f} when pasted"
+        CONSOLE.print(f"composed.png and panel.png in {output}; {told}")
         return
     latents = functools.partial(loaded.latents, restarts=restarts, steps=steps, seed=seed)
     if labels:
@@ -352,9 +364,6 @@ def _composed(
     steps: int,
     seed: int,
 ) -> Composed:
-    check_writable("--output", output)
-    if output.resolve() == (source if source.is_dir() else source.parent).resolve():
-        raise UserError(f"--output: {output} holds the pieces; choose a folder outside it")
     names, find = pictures_in(source), _masks(masks, "--masks")
     if len(names) < 2:
         raise UserError(f"--input: {source} holds one picture; at least two make another")
@@ -386,6 +395,9 @@ def _classes(loaded: Loaded, labels: str) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"--labels: {labels!r} is not FROM,TO; for example 3,8")
     known = {str(number): number for number in range(count)}
     known |= {name: number for number, name in enumerate(names)}
+    for name in both:
+        if name.isdecimal() and name not in known:
+            raise UserError(f"--labels: {name} is out of range; labels are 0 to {count - 1}")
     first, second = (np.array([choose("--labels", name, known)], np.int32) for name in both)
     return first, second
 
@@ -435,13 +447,23 @@ def side_by_side(pictures: list[Pixels]) -> Pixels:
     return np.concatenate(row[:-1], axis=1)
 
 
+def _check_apart(source: pathlib.Path, target: pathlib.Path, *others: pathlib.Path | None) -> None:
+    """Raises a UserError if pictures can not be read, or not be written apart from all inputs.
+
+    That is known before a model is loaded.
+    """
+    check_writable("--output", target)
+    names = [*pictures_in(source), pathlib.Path("composed.png")]
+    for folder in filter(None, (source, *others)):
+        check_apart(folder, target, names, "--output")
+
+
 def _each(
     source: pathlib.Path,
     target: pathlib.Path,
     function: Callable[[pathlib.Path, Picture], Mapping[str, Picture]],
     extras: list[str],
 ) -> Outcome:
-    check_writable("--output", target)
     return each_picture(source, target, function, extras, target_flag="--output")
 
 

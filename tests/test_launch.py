@@ -277,7 +277,7 @@ def test_a_wrong_request_to_a_run_is_named(capsys, tmp_path, runs):
         f"evaluate {gan} --inception={runs / 'gan' / 'config.json'}": "has SHA-256",
         f"evaluate {vae} --lpips={runs / 'gan' / 'config.json'}": "no state dict",
         f"evaluate {gan} --num_samples=3 --metrics=density": "at least 6",
-        f"reconstruct {gan}": "reconstruct: needs a Reconstructor; a GAN",
+        f"reconstruct {gan}": "reconstruct: needs a Reconstructor, a model that passes images",
         f"reconstruct {vae} --split=tests": "--split",
         f"reconstruct {vae} --num=0": "--num: 0",
         f"sample {vae} --labels=3": "trained without labels",
@@ -340,17 +340,17 @@ OWN_PICTURES = {
     "vae restore --degradation=jpeg|gaussian_noise": "error: --degradation: is one of several",
     "vae restore --degradation=missing_box": "error: --mask: is missing; 'missing_box'",
     "vae restore --degradation=missing_box --mask=nowhere": "--mask: no such file or folder",
-    "vae restore --degradation=missing_box --mask=large/0.png": "is 24 x 28, but the picture 20 x",
+    "vae restore --degradation=missing_box --mask=large/0.png": "24 high, but the picture 28 wide",
     "restore restore --degradation=jpeg --degrade --mask=fits": "error: --mask: says which pixels",
     "vae restore --degradation=jpeg --mask=fits": "error: --mask: says which pixels miss",
     "vae restore --degradation=missing_box --degrade --mask=fits": "--mask: says which pixels miss",
-    "vae translate": "translate: needs a Translator; a VAE",
-    "restore translate --back": "translate --back: needs a TwoWayTranslator; a Regression",
-    "restore enhance --attribute=light": "enhance: needs a Sampler; a Regression",
-    "restore compose --labels=3,7": "compose: needs a Sampler; a Regression",
+    "vae translate": "translate: needs a Translator, a model that turns images into others",
+    "restore translate --back": "translate --back: needs a TwoWayTranslator, a",
+    "restore enhance --attribute=light": "enhance: needs a Sampler, a model that draws images",
+    "restore compose --labels=3,7": "compose: needs a Sampler, a model that draws images",
     "gan enhance --attribute=light": "--workdir: this model draws pictures by their labels",
     "vae enhance": "--attribute: name one, or two folders",
-    "vae enhance --attribute=light --before=in": "--attribute: name one, or two folders",
+    "vae enhance --attribute=light --before=in": "--attribute: goes without --before and --after",
     "vae enhance --attribute=light": "--attribute: 'light' is a factor of the data set 'shapes'",
     "vae enhance --amount=nan --before=in --after=in": "--amount: nan",
     "shapes enhance --attribute=ligth": "--attribute: no such choice 'ligth'; did you mean 'light'",
@@ -366,6 +366,12 @@ OWN_PICTURES = {
     "vae compose --masks=large": "--masks: ",
     "vae compose --masks=fits --input=one": "--input: ",
     "vae compose --masks=others --output=in": "--output: ",
+    "restore restore --output=fits --mask=fits": "--output: what is written to fits would lie",
+    "vae enhance --before=in --after=others --output=others": "would lie among the pictures of",
+    "vae compose --plus=others --minus=in --output=others": "--output: what is written to others",
+    "vae compose --masks=fits --output=fits": "--output: what is written to fits would lie",
+    "gan compose --labels=3,12": "--labels: 12 is out of range; labels are 0 to 9",
+    "restore restore --degradation=gaussian_noise:-1": "gaussian_noise: sigma: -1 is not a number",
     "vae compose --labels=3,7": "--labels: '3,7', but this model was trained without labels",
     "gan compose --labels=3": "--labels: '3' is not FROM,TO",
     "gan compose --labels=3,eleven": "--labels: no such choice 'eleven'",
@@ -401,7 +407,8 @@ def test_a_mask_that_is_missing_is_named_and_the_others_serve(capsys, own, pictu
 def test_a_network_from_images_to_images_draws_none(capsys, picture_runs):
     for command, ability in (("sample", "Sampler"), ("reconstruct", "Reconstructor")):
         line = refuse(capsys, f"{command} --workdir={picture_runs['restore']}")
-        assert f"{command}: needs a {ability}; a Regression model is not one" in line
+        assert f"{command}: needs a {ability}, a model that " in line
+        assert "; a Regression is not one" in line
 
 
 def test_two_sets_that_can_not_be_compared_are_named(capsys, tmp_path, runs):

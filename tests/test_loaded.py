@@ -253,3 +253,45 @@ def test_pieces_stay_themselves_far_inside_their_masks(models, images):
     np.testing.assert_allclose(found.image[:, 20:], images[1, :, 20:], atol=1e-5)
     np.testing.assert_allclose(found.pasted[:, :14], images[0, :, :14], atol=1e-5)
     assert np.isfinite([found.seam, found.pasted_seam]).all()
+
+
+WRONG = {
+    "images: values are 0 to 255; images lie in": lambda m, x: m["restore"].restore(x * 255),
+    "images: values are nan to nan": lambda m, x: m["vae"].latents(x * np.nan),
+    "images: hold int64; give float32": lambda m, x: m["vae"].latents(x.astype(np.int64)),
+    "this model takes [N, 28, 28, 1]": lambda m, x: m["vae"].latents(x[:, :20]),
+    "images: have shape (0, 28, 28, 1)": lambda m, x: m["restore"].restore(x[:0]),
+    "or one picture [H, W, C] of any size": lambda m, x: m["vae"].explain(x[0, ..., 0], "jpeg:20"),
+    "truth: has arrays {'msak': (2, 28, 28, 1)}; this degradation's are {'mask'": lambda m, x: m[
+        "restore"
+    ].restore(x, "missing_pixels", {"msak": x}),
+    "truth: has arrays {'mask': (1, 28, 28, 1)}; this degradation's": lambda m, x: m["vae"].explain(
+        x, "missing_pixels", {"mask": x[:1]}
+    ),
+    "truth: has arrays {'mask': (28, 28)}; this degradation's": lambda m, x: m["restore"].restore(
+        x[0], "missing_pixels", {"mask": x[0, ..., 0]}
+    ),
+    "after: 1 images, but 2 before": lambda m, x: m["vae"].direction(x, x[:1]),
+    "latents: have shape (2, 3); this model's are": lambda m, x: m["vae"].generate(np.ones((2, 3))),
+    "num: 0 is not a whole number": lambda m, x: m["vae"].sample(0),
+    "steps: 0 is not a whole number": lambda m, x: m["vae"].interpolate(1, 0),
+    "labels: this model was trained without": lambda m, x: m["vae"].sample(2, labels=[1, 2]),
+    "labels: 3 to 12; they are 0 to 9": lambda m, x: m["gan"].sample(2, labels=[3, 12]),
+    "labels: int64 (1,); 2 whole numbers": lambda m, x: m["gan"].sample(2, labels=[3]),
+    "labels: are missing; this model has 10": lambda m, x: m["gan"].latents(x, **QUICK),
+    "masks: have shape (2, 28, 28); one for": lambda m, x: m["vae"].compose(x, x[..., 0]),
+    "degradation: no such choice 'jepg'": lambda m, x: m["vae"].explain(x, "jepg:20"),
+}
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_what_is_no_image_no_label_and_no_truth_is_named(models, images, said):
+    with pytest.raises(UserError) as caught:
+        WRONG[said](models, images)
+    assert said in str(caught.value)
+
+
+def test_images_of_8_bits_are_those_of_floats(models, images):
+    eight = np.round(images * 255).astype(np.uint8)
+    found = models["restore"].restore(eight)
+    np.testing.assert_array_equal(found, models["restore"].restore(eight.astype(np.float32) / 255))

@@ -734,7 +734,7 @@ def _stage(where: str, text: str, table: dict[str, Callable[..., Degradation]]) 
 
 def _range(where: str, text: str, rule: Rule) -> Range:
     ends: Sequence[str] = text.split("..")
-    number = re.compile(r"\d+(\.\d*)?|\.\d+")
+    number = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)")
     if len(ends) > 2 or not all(number.fullmatch(end.strip()) for end in ends):
         raise UserError(f"{where}: {text!r} is no number; write 0.1, or 0.1..0.3 for a range")
     values = [float(end) for end in ends]

@@ -57,7 +57,7 @@ def each_picture(
       ValueError: `function` returns other keys than "" and `extras`.
     """
     names = pictures_in(source, source_flag)
-    _check_apart(source, target, names, target_flag)
+    check_apart(source, target, names, target_flag)
     _check_distinct(names, extras, source_flag)
     root = source if source.is_dir() else source.parent
     waiting = [name for name in names if not (target / name).exists()]
@@ -79,8 +79,8 @@ def each_picture(
     return Outcome(len(waiting) - len(failed), len(names) - len(waiting), failed)
 
 
-def _check_apart(source: Path, target: Path, names: Sequence[Path], flag: str) -> None:
-    """Raises a UserError if an output would lie among the inputs."""
+def check_apart(source: Path, target: Path, names: Sequence[Path], flag: str) -> None:
+    """Raises a UserError naming `flag` if outputs `names` in `target` would lie in `source`."""
     if target.is_file():
         raise UserError(f"{flag}: {target} is a file; name a folder, as {target.with_suffix('')}")
     root = (source if source.is_dir() else source.parent).resolve()

@@ -1,5 +1,6 @@
 """What every model is: a TrainState, pure functions of it, and abilities that can be asked for."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -175,7 +176,7 @@ class Translator(Protocol):
 
 @runtime_checkable
 class Restorer(Translator, Protocol):
-    """A translator that is told which pixels miss."""
+    """Turns damaged images into whole ones, told which pixels miss."""
 
     def restore(self, params: PyTree, images: Images, present: Images) -> Images:
         """As `translate`; `present`, [batch, height, width, 1], is 1 where there is a pixel."""
@@ -183,7 +184,7 @@ class Restorer(Translator, Protocol):
 
 @runtime_checkable
 class TwoWayTranslator(Translator, Protocol):
-    """A translator that knows the way back."""
+    """Turns images into others, and those back."""
 
     def translate_back(self, params: PyTree, images: Images) -> Images:
         """What `translate` would have turned into `images`, both in [0, 1]."""
@@ -192,8 +193,10 @@ class TwoWayTranslator(Translator, Protocol):
 def require(model: Any, ability: type, asked_for: str) -> None:
     """Raises a UserError naming model and ability if `model` lacks `ability`."""
     if not isinstance(model, ability):
+        does = inspect.getdoc(ability).splitlines()[0].rstrip(".")
         raise UserError(
-            f"{asked_for}: needs a {ability.__name__}; a {type(model).__name__} model is not one"
+            f"{asked_for}: needs a {ability.__name__}, a model that {does[0].lower()}{does[1:]}; a "
+            f"{type(model).__name__} is not one"
         )
 
 
