@@ -52,7 +52,7 @@ from genjax.loaded import Loaded, load  # noqa: E402
 from genjax.metrics.reconstruction import ssim  # noqa: E402
 from genjax.models.base import LikelihoodModel, Restorer, Sampler, require  # noqa: E402
 from genjax.report import grids  # noqa: E402
-from genjax.run_folder import check_writable, code_version, config_hash  # noqa: E402
+from genjax.run_folder import as_it_was, check_writable, code_version, config_hash  # noqa: E402
 from genjax.types import PyTree  # noqa: E402
 
 #: Each kind at a weaker and a stronger strength, in this order.
@@ -324,7 +324,7 @@ def _data(runs: Mapping[str, Loaded]) -> Row:
     if not runs:
         raise UserError("--l1: is missing; one run at least has to say what the data set is")
     sections = {
-        name: {k: v for k, v in run.experiment.config["data"].items() if k not in PLACES}
+        name: {k: v for k, v in as_it_was(run.experiment.config)["data"].items() if k not in PLACES}
         for name, run in runs.items()
     }
     first, *others = sections

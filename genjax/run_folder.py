@@ -44,10 +44,10 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
     Without fields that were added and change nothing: a run keeps the hash that it was made with.
     """
-    return hashlib.sha256(json.dumps(_as_it_was(config), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(as_it_was(config), sort_keys=True).encode()).hexdigest()
 
 
-def _as_it_was(config: Mapping[str, Any]) -> dict[str, Any]:
+def as_it_was(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config without fields that were added, as far as they say what was so before them."""
     config = json.loads(json.dumps(config))
     for section, fields in _added(config).items():
@@ -57,7 +57,7 @@ def _as_it_was(config: Mapping[str, Any]) -> dict[str, Any]:
         if config.get(section) == {}:
             del config[section]
     return {
-        name: _as_it_was(value) if isinstance(value, dict) else value
+        name: as_it_was(value) if isinstance(value, dict) else value
         for name, value in config.items()
     }
 
