@@ -4,9 +4,10 @@
     python experiments/photographs.py [--workdir=runs/restore_photographs] [--duration='6000 steps']
 
 Cuts patches of 32x32 pixels out of photographs of scikit-image and scikit-learn, trains
-configs/restore_l1.py on them, and restores a photograph that it has not seen, in tiles, from
-several kinds of damage, beside the classical method that is best on a part of another. Writes
-docs/images/photographs.png (damaged | classical | restored | true) and results/photographs.md.
+configs/restore_l1.py on them, with all damages alike, and restores a photograph that it has not
+seen, in tiles, from several kinds of damage, beside the classical method that is best on a part of
+another. Writes docs/images/photographs.png (damaged | classical | restored | true) and
+results/photographs.md.
 """
 
 import pathlib
@@ -24,6 +25,7 @@ import skimage.transform  # noqa: E402
 import sklearn.datasets  # noqa: E402
 
 import genjax  # noqa: E402
+from configs import common  # noqa: E402
 from experiments import classical  # noqa: E402
 from genjax import rng  # noqa: E402
 from genjax.imaging.degradations import parse  # noqa: E402
@@ -81,6 +83,7 @@ def train(workdir: str, patches: pathlib.Path) -> None:
         f"--config={ROOT / 'configs' / 'restore_l1.py'}:folder",
         f"--workdir={workdir}",
         f"--config.data.path={patches}",
+        f"--config.pairs.input={common.DAMAGE}",
         f"--config.training.duration={FLAGS.duration}",
     ]
     subprocess.run(command, check=True)
