@@ -51,7 +51,8 @@ TYPED = {
     "enhance --workdir=x --input=a --output=b --amount=much": ["--amount: 'much' is not a number"],
     "compose --workdir=x --input=a --output=b --mask=c": ["--mask: no such flag", "'--masks'?"],
     "compose --workdir=x --input=a --output=b": ["choose one of --masks, --labels, --plus"],
-    "restore --workdir=runs/none --input=a --output=b": ["runs/none"],
+    "restore --workdir=runs/none --input=a --output=b": ["--input: no such file or folder 'a'"],
+    "sample --workdir=runs/none": ["runs/none"],
 }
 
 #: A train command -> what the line has to say about its fields.

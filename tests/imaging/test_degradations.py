@@ -753,7 +753,7 @@ def test_a_text_names_a_degradation(text, expected):
         ("downsample:3", r"downsample: factor: 3 is not 2, 4 or 8"),
         ("downsample:2..4", r"downsample: factor is one number, not a range"),
         ("jpeg:high", r"jpeg: quality: 'high' is no number; write"),
-        ("jpeg:-5", r"jpeg: quality: '-5' is no number"),
+        ("jpeg:-5", r"jpeg: quality: -5 is not a quality from 1 to 100"),
         ("jpeg:nan", r"jpeg: quality: 'nan' is no number"),
         ("jpeg:1..2..3", r"jpeg: quality: '1\.\.2\.\.3' is no number"),
         ("jpeg:quality=", r"jpeg: quality: '' is no number"),

@@ -5,6 +5,7 @@ import pytest
 from genjax.training.health import Watch, warnings
 
 VAE = {"model": {"name": "vae", "latent_size": 20}}
+HVAE = {"model": {"name": "hvae", "latent_size": [5, 15]}}
 GAN = {"model": {"name": "gan", "loss": "hinge"}}
 
 
@@ -16,6 +17,14 @@ def series(metric, values):
     ("config", "metric", "ill", "well", "rows", "word"),
     [
         (VAE, "train/active_units", 1.9, 2.0, 10, "posterior collapse"),
+        (
+            HVAE,
+            "train/active_units",
+            3.9,
+            4.0,
+            10,
+            "posterior collapse: not even a tenth of the 40",
+        ),
         (GAN, "train/d_loss", 0.04, 0.05, 10, "the discriminator has won"),
         (GAN, "validation/class_entropy", 1.39, 1.41, 2, "mode collapse"),
         (GAN, "train/diversity", 0.99, 1.01, 10, "mode collapse"),
