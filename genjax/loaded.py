@@ -1,6 +1,5 @@
 """A trained run, loaded: what its model does, as functions of arrays."""
 
-import contextlib
 import dataclasses
 import functools
 import itertools
@@ -416,19 +415,35 @@ def _pixels(
 
 def _check_truth(degradation: Degradation, truth: Truth, images: Pixels) -> None:
     """Raises a UserError if the truth is not of the form that `degradation` takes."""
-    one, lead = jax.ShapeDtypeStruct(images.shape[-3:], np.float32), images.shape[:-3]
-    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), np.float32), truth)
-    fits = all(leaf.shape[: len(lead)] == lead for leaf in jax.tree.leaves(shapes))
-    if fits:
-        own = jax.tree.map(lambda leaf: leaf.update(shape=leaf.shape[len(lead) :]), shapes)
-        # What it has no use for may be missing.
-        with contextlib.suppress(KeyError, TypeError, ValueError):
-            if jax.eval_shape(degradation.forward, one, own).shape == one.shape:
-                return
-    _, wanted = jax.eval_shape(degradation, one, jax.random.key(0))
+    lead, shape = images.shape[:-3], images.shape[-3:]
+    leaves, structure = jax.tree.flatten(truth)
+    given = [np.shape(leaf) for leaf in leaves]
+    own = tuple(each[len(lead) :] for each in given)
+    fits = all(each[: len(lead)] == lead for each in given)
+    if fits and _takes(degradation, shape, structure, own):
+        return
+    image = jax.ShapeDtypeStruct(shape, np.float32)
+    _, wanted = jax.eval_shape(degradation, image, jax.random.key(0))
     wanted = jax.tree.map(lambda leaf: (*lead, *leaf.shape), wanted)
-    given = jax.tree.map(lambda leaf: leaf.shape, shapes)
-    raise UserError(f"truth: has arrays {given}; this degradation's are {wanted}")
+    raise UserError(
+        f"truth: has arrays {structure.unflatten(given)}; this degradation's are {wanted}"
+    )
+
+
+@functools.lru_cache(maxsize=64)  # to trace takes as long as a small network
+def _takes(
+    degradation: Degradation,
+    shape: tuple[int, ...],
+    structure: jax.tree_util.PyTreeDef,
+    shapes: tuple[tuple[int, ...], ...],
+) -> bool:
+    """Whether a truth of this form goes with an image; what has no use may be missing of it."""
+    image, *leaves = (jax.ShapeDtypeStruct(each, np.float32) for each in (shape, *shapes))
+    try:
+        seen = jax.eval_shape(degradation.forward, image, structure.unflatten(leaves))
+    except (KeyError, TypeError, ValueError):
+        return False
+    return seen.shape == shape
 
 
 def check_method(where: str, method: str, model: Any, degradation: Degradation) -> None:

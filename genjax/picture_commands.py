@@ -98,7 +98,7 @@ def restore(
         check_method("--method", method, loaded.model, damage)
         if not degrade:  # what is not known is so of every picture
             damage.known(loaded.image_shape, None if mask is None else np.ones((1, 1, 1)))
-    values: list[tuple[float, ...]] = []  # of the restored, of the damaged; mean deviation
+    values: list[tuple[float, ...]] = []  # mean deviation; of the restored, of the damaged
 
     def one(name: pathlib.Path, picture: Picture) -> dict[str, Picture]:
         whole = picture.pixels.repeat(enlarge, 0).repeat(enlarge, 1)
@@ -453,7 +453,7 @@ def _check_apart(source: pathlib.Path, target: pathlib.Path, *others: pathlib.Pa
     That is known before a model is loaded.
     """
     check_writable("--output", target)
-    names = [*pictures_in(source), pathlib.Path("composed.png")]
+    names = pictures_in(source)
     for folder in filter(None, (source, *others)):
         check_apart(folder, target, names, "--output")
 

@@ -59,7 +59,8 @@ def rules(config: Mapping[str, Any]) -> list[Rule]:
             for network, where in UNITS.items()
         ),
     ]
-    sizes = model.get("latent_size") if model.get("name") in ("vae", "hvae", "chain_vae") else None
+    sizes = model.get("latent_size")
+    # A GAN has latents, too, but nothing that counts the active ones.
     if size := sum(sizes) if isinstance(sizes, list | tuple) else sizes:
         found.append(
             Rule(
