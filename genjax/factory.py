@@ -677,6 +677,7 @@ def _regression(experiment: Experiment) -> Regression:
         fields,
         accumulate=experiment.config["training"]["accumulate"],
         generator=_image_generator(experiment, *_shapes(experiment)),
+        told_holes=experiment.pairing.input.has_holes,
         g_optimizer=experiment.optimizer(section),
     )
 
@@ -689,6 +690,7 @@ def _pix2pix(experiment: Experiment) -> Pix2Pix:
         fields.without("loss"),
         accumulate=experiment.config["training"]["accumulate"],
         generator=_image_generator(experiment, *_shapes(experiment)),
+        told_holes=experiment.pairing.input.has_holes,
         discriminator=experiment.image_network("discriminator", PATCHES),
         loss=choose("model.loss", fields["loss"], ADVERSARIAL_LOSSES),
         g_optimizer=experiment.optimizer(optimizers["generator"]),

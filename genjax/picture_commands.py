@@ -15,7 +15,7 @@ from genjax import rng
 from genjax.data.shapes import RANGES, Shapes, render
 from genjax.errors import UserError, choose
 from genjax.fields import COUNT, SEED, Rule, check_number
-from genjax.imaging.degradations import Chain, Degradation, Missing, MissingPixels, parse
+from genjax.imaging.degradations import Degradation, MissingPixels, parse
 from genjax.imaging.latents import Composed
 from genjax.imaging.pictures import Picture, pictures_in, read_picture, write_picture
 from genjax.imaging.streaming import Outcome, check_apart, each_picture
@@ -86,10 +86,14 @@ def restore(
         )
     if uncertainty and not prior:
         raise UserError("--uncertainty: comes from restarts of a VAE or GAN; this run has neither")
-    if mask and (degrade or (prior and not _has_holes(damage))):
+    if mask and (degrade or (prior and not damage.has_holes)):
         raise UserError(
             "--mask: says which pixels miss, without --degrade, and for a VAE or GAN with "
             "--degradation=missing_pixels; here nothing would look at it"
+        )
+    if mask and not prior and not loaded.model.told_holes:
+        raise UserError(
+            "--mask: this network was trained on pictures without holes, and can not be told of any"
         )
     masks = _masks(mask)
     # A trained model wants to know of no more than holes.
@@ -136,11 +140,6 @@ def restore(
             told = "; PSNR {:.2f} dB, SSIM {:.3f} (damaged: {:.2f} dB, {:.3f})".format(*quality)
         told += f"; mean deviation {deviation:.3f}" if prior else ""
     _tell(outcome, "restored", output, told)
-
-
-def _has_holes(degradation: Degradation) -> bool:
-    stages = degradation.stages if isinstance(degradation, Chain) else (degradation,)
-    return any(isinstance(stage, Missing) for stage in stages)
 
 
 def damaged(degradation: Degradation, pixels: Pixels, key: Any) -> tuple[Pixels, Any]:

@@ -218,6 +218,21 @@ def test_a_model_without_pairs_has_no_section_for_them(fields_only):
         factory.build(config)
 
 
+def test_a_network_is_told_of_holes_only_where_its_pictures_have_some(fields_only):
+    """A channel that is always 1 kept one without a residual from learning anything."""
+    for name, view, told in (
+        ("restore_l1", "jpeg:20+missing_box:0.4", True),
+        ("restore_l1", "jpeg:20|missing_box:0.4", True),
+        ("restore_l1", "jpeg:20|gaussian_blur:1", False),
+        ("edges_to_photo", "edges", False),
+    ):
+        experiment = build(name, pairs__input=view)
+        assert experiment.model.told_holes == told
+        state = jax.eval_shape(experiment.model.init, jax.random.key(0), experiment.example_batch())
+        kernel = state.params["generator"]["Conv_0"]["kernel"]
+        assert kernel.shape[2] == 1 + told
+
+
 def test_without_pairs_halves_of_the_training_split_are_strangers(fields_only):
     """Of 4,000 digits, 2,000 conditions and as many images; scored are all, with the answers."""
     apart, together = build("thin_to_thick"), build("restore_l1")

@@ -1,6 +1,8 @@
 """The commands on a person's own pictures, by the command line: files in, files out."""
 
+import dataclasses
 import pathlib
+import types
 
 import cv2
 import numpy as np
@@ -341,3 +343,16 @@ def test_what_some_have_and_others_have_not_is_added(picture_runs, digits, tmp_p
     vae = genjax.load(picture_runs["vae"])
     wanted = vae.reconstruct(ends["plus"])[0]
     np.testing.assert_allclose(pixels(tmp_path / "out" / "1.png"), wanted, atol=0.51 / 255)
+
+
+def test_a_network_trained_without_holes_takes_no_mask(
+    picture_runs, digits, tmp_path, capsys, monkeypatch
+):
+    loaded = genjax.load(picture_runs["restore"])
+    model = dataclasses.replace(loaded.model, told_holes=False)
+    monkeypatch.setattr(picture_commands, "load", lambda _: types.SimpleNamespace(model=model))
+    flags = [f"--input={digits}", f"--output={tmp_path / 'out'}", f"--mask={digits}"]
+    typed = ["launch.py", "restore", f"--workdir={picture_runs['restore']}", *flags]
+    assert launch.main(typed) == 2
+    assert "--mask: this network was trained on pictures without holes" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -122,6 +122,11 @@ class Degradation:
                 )
         return Degradation.draw(self, jax.random.key(0), shape)
 
+    @property
+    def has_holes(self) -> bool:
+        """Whether pixels may be missing."""
+        return False
+
     def present(self, image: Image, truth: Truth) -> Float[Array, "height width 1"]:
         """1 where something was seen of the image, else 0."""
         del truth
@@ -278,6 +283,11 @@ class Missing(Degradation, abc.ABC):
                 f"--mask: is missing; {_name_of(self)!r} does not say which pixels are missing"
             )
         return {"mask": mask}
+
+    @property
+    def has_holes(self) -> bool:
+        """They are."""
+        return True
 
     def present(self, image: Image, truth: Truth) -> Float[Array, "height width 1"]:
         """The mask."""
@@ -610,6 +620,11 @@ class Chain(Degradation):
         """Each one's; a mask is that of all with holes."""
         return tuple(stage.known(shape, mask) for stage in self.stages)
 
+    @property
+    def has_holes(self) -> bool:
+        """Whether one of the stages makes some."""
+        return any(stage.has_holes for stage in self.stages)
+
     def present(self, image: Image, truth: Any) -> Float[Array, "height width 1"]:
         """What no stage lost."""
         parts = zip(self.stages, truth, strict=True)
@@ -658,6 +673,11 @@ class Mixture(Degradation):
         branches = [partial(branch, one) for one in self.choices]
         seen, present = jax.lax.switch(choice, branches, image)
         return seen, {"choice": choice, "present": present}
+
+    @property
+    def has_holes(self) -> bool:
+        """Whether one of the choices makes some."""
+        return any(choice.has_holes for choice in self.choices)
 
     def present(self, image: Image, truth: Truth) -> Float[Array, "height width 1"]:
         """What that one left."""

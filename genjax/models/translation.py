@@ -59,6 +59,8 @@ class Regression:
       generator: images in [-1, 1], and where they have pixels (1, else -1), to images in [-1, 1].
       g_optimizer: for it.
       ema_decay: of the moving average of its variables, which is what translates.
+      told_holes: whether the generator is told which pixels miss. Where none ever do, a channel of
+        ones would be a bias with as many weights as a kernel: too steep a way to black or white.
       accumulate: chunks in which a batch goes through, one after the other.
     """
 
@@ -69,11 +71,12 @@ class Regression:
     generator: nn.Module
     g_optimizer: optax.GradientTransformation
     ema_decay: float
+    told_holes: bool = True
     accumulate: int = 1
 
     def init(self, key: PRNGKey, batch: Batch) -> TrainState:
         """The state before the first step; `batch` gives shapes only."""
-        inputs = [images[:1] for images in _told(batch)]
+        inputs = [images[:1] for images in self._told(batch)]
         params, stats = init_network(self.generator, rng.stream(key, "generator"), *inputs)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -93,7 +96,7 @@ class Regression:
 
     def _generator_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         def loss_fn(params, stats, batch):
-            made, stats = apply_network(self.generator, params, stats, *_told(batch))
+            made, stats = apply_network(self.generator, params, stats, *self._told(batch))
             loss, metrics = self._generator_loss(state, batch, made)
             return loss, (stats, metrics, {})
 
@@ -119,12 +122,13 @@ class Regression:
 
     def restore(self, params: PyTree, images: Images, present: Images) -> Images:
         """As `translate`; `present`, [batch, height, width, 1], is 1 where there is a pixel."""
-        return _translated(self.generator, params, images, present)
+        inputs = (images, present) if self.told_holes else (images,)
+        return _translated(self.generator, params, *inputs)
 
-
-def _told(batch: Batch) -> tuple[Images, Images]:
-    """What a network is told of the images that come in."""
-    return _signed(batch["condition"]), _signed(batch["present"])
+    def _told(self, batch: Batch) -> tuple[Images, ...]:
+        """What the generator is told of the images that come in."""
+        names = ("condition", "present") if self.told_holes else ("condition",)
+        return tuple(_signed(batch[name]) for name in names)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -175,7 +179,7 @@ class Pix2Pix(Regression):
         g_params, g_stats = state.params["generator"], state.stats["generator"]
 
         def loss_fn(params, stats, batch):
-            made, _ = apply_network(self.generator, g_params, g_stats, *_told(batch))
+            made, _ = apply_network(self.generator, g_params, g_stats, *self._told(batch))
             judge = lambda stats, images: apply_network(
                 self.discriminator, params, stats, self._pair(batch, images)
             )

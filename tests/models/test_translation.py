@@ -1,6 +1,7 @@
 """Models from images to images: what they learn, what each part is shown, losses by hand."""
 
 import collections
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -118,6 +119,16 @@ def test_the_network_is_told_which_pixels_are_missing():
     whole = model.translate(params, rows["condition"])
     np.testing.assert_array_equal(made[:, ~holes[..., 0]], whole[:, ~holes[..., 0]])
     assert (np.abs(whole[:, holes[..., 0]] - 0.8) > 1e-3).any()
+
+
+def test_a_network_without_holes_sees_the_images_alone():
+    told = regression(generator=Affine(0.5, 0.3, at_holes=0.6))
+    model = dataclasses.replace(told, told_holes=False, generator=Affine(0.5, 0.3))
+    _, after, metrics = stepped(model, {**PAIRS, "present": jnp.zeros((6, 8, 8, 1))})
+    assert metrics["l1"] == pytest.approx(distance(0.5 * X + 0.3, Y), rel=1e-5)
+    params, nothing = model.inference_params(after), jnp.zeros((6, 8, 8, 1))
+    made = model.restore(params, PAIRS["condition"], nothing)
+    np.testing.assert_array_equal(made, model.translate(params, PAIRS["condition"]))
 
 
 # --- with a discriminator besides ----------------------------------------------------------------
