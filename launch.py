@@ -184,8 +184,8 @@ COMMANDS = {
                 "last, best, steps as 1000,2000, or all that are kept. Without it last and best.",
             ),
             METRICS._replace(
-                help="Names, as frechet_distance,kid. Without it all, but for cas and ais, which "
-                "take long and have to be asked for.",
+                help="Names, as frechet_distance,kid. Without it all but those that take long "
+                "(cas, ais, mig and its like); lpips needs its file.",
             ),
             Flag(
                 flags.DEFINE_integer,
@@ -216,7 +216,7 @@ COMMANDS = {
                 "",
                 "What samples are looked at through: classifier (the run's own), pixels, inception "
                 "(resized as TensorFlow 1 did) or inception_antialiased. Without it the "
-                "classifier, or pixels where there is none.",
+                "classifier, or pixels where there is none, and inception if --inception is given.",
             ),
             INCEPTION,
             Flag(

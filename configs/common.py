@@ -272,7 +272,7 @@ def classifier(dataset: str) -> ConfigDict:
 
 
 def no_judge() -> ConfigDict:
-    """Of a model that draws no samples."""
+    """Of a model whose samples no classifier looks at."""
     return ConfigDict({"batch_size": 500, "num_samples": 0, "classifier": {}})
 
 

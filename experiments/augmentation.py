@@ -46,14 +46,16 @@ flags.DEFINE_integer("per_class", 100, "Labelled images of each class.")
 flags.DEFINE_integer("generated", 4, "Generated images for each labelled one.")
 flags.DEFINE_integer("seeds", 5, "How many seeds, from 0 on.")
 flags.DEFINE_integer("steps", 1500, "Of each classifier.")
-flags.DEFINE_list("override", [], "Of the data section, as data_dir=DIR.")
+flags.DEFINE_string("data_dir", "", "Where data sets are prepared.")
+flags.DEFINE_string("manual_dir", "", "Where downloaded archives are.")
 flags.DEFINE_string("results", str(ROOT / "results"), "Where the results go.")
 
 
 def experiment() -> Experiment:
     """The CVAE and, as its judge, the classifier."""
     config = cvae.get_config(FLAGS.dataset)
-    config.data.update(dict(text.split("=", 1) for text in FLAGS.override))
+    places = {"data_dir": FLAGS.data_dir, "manual_dir": FLAGS.manual_dir}
+    config.data.update({name: place for name, place in places.items() if place})
     config.model.latent_size = 32
     config.encoder = common.network("mlp", "concat", widths=(300, 300), activation="gated")
     config.decoder = common.network("mlp", "concat", widths=(300, 300), activation="gated")

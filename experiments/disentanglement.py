@@ -4,12 +4,12 @@
     python experiments/disentanglement.py --dry_run
     python experiments/disentanglement.py
 
-      --betas=1,2,4,8,16   weights of the KL
-      --seeds=3            runs of each, with the seeds 0, 1, ...
-      --runs=DIR           runs/disentanglement, where run folders are, or are to be
-      --results=DIR        results/, where disentanglement.md, .csv, .tex, .png and .svg go, and
-                           for each beta disentanglement-BETA.png
-      --dry_run            prints what there is to do and how long it takes here
+      --rows=LIST     rows, as shapes/beta-1,shapes/beta-16; all without it
+      --seeds=3       runs of each, with the seeds 0, 1, ...
+      --runs=DIR      runs/disentanglement, where run folders are, or are to be
+      --results=DIR   results/, where disentanglement.md, .csv, .tex, .png and .svg go, and for
+                      each beta disentanglement-BETA.png
+      --dry_run       prints what there is to do and how long it takes here
 
 Trains the runs that are missing, goes on with those that were stopped, and scores the last
 checkpoint of each. What is done is not done again.
@@ -27,7 +27,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from absl import flags
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -39,9 +38,7 @@ import genjax  # noqa: E402
 from experiments import tables  # noqa: E402
 from experiments.tables import Row, Run  # noqa: E402
 from genjax.data.shapes import SHAPES  # noqa: E402
-from genjax.errors import UserError  # noqa: E402
 from genjax.evaluation.factors import encode  # noqa: E402
-from genjax.fields import AMOUNT, check_number  # noqa: E402
 from genjax.metrics.disentanglement import mutual_information  # noqa: E402
 from genjax.report.grids import labelled_rows, save_png  # noqa: E402
 
@@ -60,28 +57,21 @@ COLUMNS = {
 TRAVERSAL_STEPS, TRAVERSAL_END = 9, 2.0
 
 FLAGS = tables.FLAGS
-flags.DEFINE_list("betas", ["1", "2", "4", "8", "16"], "Weights of the KL.")
+#: By the weight of the KL.
+ROWS = {
+    beta: Row(f"shapes/beta-{beta}", str(beta), "beta_vae", {"model.kl_weight": float(beta)})
+    for beta in (1, 2, 4, 8, 16)
+}
 
 
 def main(argv: list[str]) -> int:
     """Does what is left to do and writes the table; 0, 2 after an error, 75 if asked to stop."""
-    betas = lambda: [_beta(text) for text in FLAGS.betas]
-    return tables.main(argv, __doc__, lambda: _print_plan(betas()), lambda: _run(betas()))
+    return tables.main(argv, __doc__, _print_plan, _run)
 
 
-def _beta(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise UserError(f"--betas: {text!r} is no number; try 1,2,4,8,16") from None
-    check_number("--betas", value, AMOUNT)
-    return value
-
-
-def row_of(beta: float) -> Row:
-    """The row of this weight of the KL."""
-    fields = {"model.kl_weight": beta}
-    return Row(f"shapes/beta-{beta:g}", f"{beta:g}", "beta_vae", fields)
+def _asked() -> dict[int, Row]:
+    names = {row.name for row in tables.asked(list(ROWS.values()))}
+    return {beta: row for beta, row in ROWS.items() if row.name in names}
 
 
 class Scored(NamedTuple):
@@ -102,25 +92,25 @@ def score(run: Run) -> Scored | None:
     return Scored(run.workdir.name, values, rows[-1]["step"], rows[-1]["config_hash"])
 
 
-def _print_plan(betas: Sequence[float]) -> None:
+def _print_plan() -> None:
     def told(row: Row, run: Run) -> str:
         del row
         scored = score(run)
         return f"MIG {scored.values['mig']:.3f}" if scored else ""
 
-    tables.print_plan([row_of(beta) for beta in betas], told)
+    tables.print_plan(list(_asked().values()), told)
 
 
-def _run(betas: Sequence[float]) -> None:
-    found: dict[float, list[Scored]] = {}
+def _run() -> None:
+    found: dict[int, list[Scored]] = {}
     # Seed by seed: a table of one run each comes first.
     for seed in range(FLAGS.seeds):
-        for beta in betas:
-            run = row_of(beta).runs()[seed]
+        for beta, row in _asked().items():
+            run = row.runs()[seed]
             if not score(run):
                 run.train()
                 run.evaluate("--checkpoint=last", "--metrics=mig")
-            picture = pathlib.Path(FLAGS.results) / f"disentanglement-{beta:g}.png"
+            picture = pathlib.Path(FLAGS.results) / f"disentanglement-{beta}.png"
             if seed == 0:
                 save_png(traversals(run), picture)
             found.setdefault(beta, []).append(score(run))
@@ -145,7 +135,7 @@ def traversals(run: Run) -> np.ndarray:
     return labelled_rows(np.concatenate(rows), names, TRAVERSAL_STEPS)
 
 
-def _write(found: Mapping[float, Sequence[Scored]]) -> None:
+def _write(found: Mapping[int, Sequence[Scored]]) -> None:
     """The table of what is there until now."""
     lines = [["beta", *(heading for heading, _ in COLUMNS.values()), "seeds", "run"]]
     records = []
@@ -155,7 +145,7 @@ def _write(found: Mapping[float, Sequence[Scored]]) -> None:
             tables.mean_and_deviation(values[name], digits) for name, (_, digits) in COLUMNS.items()
         ]
         names = [f"`{run.name}` {run.config_hash[:8]}" for run in runs]
-        lines.append([f"{beta:g}", *ours, str(len(runs)), ", ".join(names)])
+        lines.append([str(beta), *ours, str(len(runs)), ", ".join(names)])
         records.append(
             {
                 "beta": beta,
@@ -171,7 +161,7 @@ def _write(found: Mapping[float, Sequence[Scored]]) -> None:
     print(f"{path}.md, .tex, .csv, .png, .svg; {path}-BETA.png")
 
 
-def _figure(path: pathlib.Path, found: Mapping[float, Sequence[Scored]]) -> None:
+def _figure(path: pathlib.Path, found: Mapping[int, Sequence[Scored]]) -> None:
     """Scores and PSNR against beta, the deviation over seeds as bars: `path`.png and .svg."""
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
@@ -186,7 +176,7 @@ def _figure(path: pathlib.Path, found: Mapping[float, Sequence[Scored]]) -> None
         axes.errorbar(list(found), means, yerr=spread, marker="o", capsize=3, label=heading)
     for axes in (scores, reconstruction):
         axes.set_xscale("log", base=2)
-        axes.set_xticks(list(found), [f"{beta:g}" for beta in found])
+        axes.set_xticks(list(found), list(map(str, found)))
         axes.set_xlabel("beta")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

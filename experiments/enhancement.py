@@ -2,7 +2,7 @@
 """How well a VAE of `shapes` turns, scales, moves, lights and colours a drawing.
 
     python launch.py train --config=configs/prior_vae.py:shapes
-    python experiments/enhancement.py --workdir=runs/prior_vae-shapes [--num=500]
+    python experiments/enhancement.py --workdir=runs/prior_vae-shapes [--num=200]
 
 Each test drawing is moved along a factor's direction, which is found from other drawings, by a
 tenth and by a fifth of the factor's range, and compared with the drawing that has the factor so:
@@ -28,7 +28,7 @@ from genjax.report import grids  # noqa: E402
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/prior_vae-shapes", "The run folder.")
-flags.DEFINE_integer("num", 500, "Test drawings.")
+flags.DEFINE_integer("num", 200, "Test drawings.")
 flags.DEFINE_string("results", str(ROOT / "results"), "Where the table goes.")
 flags.DEFINE_string("pictures", str(ROOT / "docs" / "images"), "Where the picture goes.")
 

@@ -6,7 +6,7 @@
 
       --rows=LIST       rows, as fashion_mnist/wgan,fashion_mnist/vae; all without it
       --seeds=3         runs of each, with the seeds 0, 1, ...
-      --inception=FILE  weights by which the FID is defined; without them its cells stay empty
+      --inception=FILE  weights by which the FID is defined, or `download`; its cells need them
       --runs=DIR        runs/gan_losses, where run folders are, or are to be
       --results=DIR     results/, where gan_losses.md, .csv, .tex, .png and .svg go
       --data_dir=DIR --manual_dir=DIR   as config.data has them
@@ -81,11 +81,13 @@ CAPTION = (
     "resized as TensorFlow 1 did. All other columns, in features of a small classifier trained on "
     "Fashion-MNIST, have no published counterpart, and distances in different features can not be "
     "compared; precision, recall, density and coverage with 5 neighbours. As in the paper: 20 "
-    "epochs of batches of 64, counted in the discriminator's images. Not as in the paper: DCGAN "
-    "networks of a quarter of its width without its dense layers of 1,024, made for two CPU cores; "
-    "optimizers of the shipped configs, not searched for; samples from a moving average of the "
-    "generator; five critic steps for WGAN and WGAN-GP, one for the others; batch norm in the "
-    "discriminator, layer norm under a penalty; decoders' mean images as samples of the VAEs."
+    "epochs of batches of 64, counted in the discriminator's images; the decoder's mean images are "
+    "the samples of a VAE. Not as in the paper: epochs of 50,000 images, since 10,000 of the "
+    "60,000 are for validation; latents of 100 for the GANs and 20 for the VAEs instead of 64; "
+    "DCGAN networks of a quarter of its width without its dense layers of 1,024, made for two CPU "
+    "cores; optimizers of the shipped configs, not searched for; samples from a moving average of "
+    "the generator; five critic steps for WGAN and WGAN-GP, one for the others; batch norm in the "
+    "discriminator, layer norm under a penalty."
 )
 TABLE = Table("gan_losses", CAPTION, ROWS, COLUMNS)
 

@@ -17,14 +17,6 @@ TITLES = {
     "mnist_sample": "5,000 digits of MNIST",
     "omniglot": "Omniglot",
 }
-#: What a row whose images are not there needs.
-NEEDS = {
-    "fashion_mnist": "needs fashion_mnist of TensorFlow Datasets in --data_dir",
-    "mnist": "needs mnist of TensorFlow Datasets in --data_dir",
-    # That of TensorFlow Datasets has 105 x 105 pixels and another split.
-    "omniglot": "needs the 28 x 28 Omniglot of Burda et al. 2016 (chardata.mat)",
-}
-
 flags.DEFINE_integer("draws", 5000, "For each image.", lower_bound=1)
 
 
@@ -36,10 +28,9 @@ class Row(tables.Row):
 
     def lacks(self) -> str:
         """What it needs and has not got here; empty if nothing."""
-        there = self.dataset in tables.EMBEDDED or (
-            self.dataset != "omniglot" and tables.is_prepared(self.dataset, FLAGS.data_dir)
-        )
-        return "" if there else NEEDS[self.dataset]
+        if self.dataset == "omniglot":  # TFDS's has 105 x 105 pixels and another split
+            return "needs the 28 x 28 Omniglot of Burda et al. 2016 (chardata.mat)"
+        return tables.lacks_images(self.dataset)
 
 
 class Scored(NamedTuple):

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Restoration of photographs in colour, by a network trained on patches of others.
 
-    python experiments/photographs.py [--workdir=runs/restore_photographs] [--duration='6000 steps']
+    python experiments/photographs.py [--workdir=runs/restore_photographs] [--duration='4500 steps']
 
 Cuts patches of 32x32 pixels out of photographs of scikit-image and scikit-learn, trains
 configs/restore_l1.py on them, with all damages alike, and restores a photograph that it has not
 seen, in tiles, from several kinds of damage, beside the classical method that is best on a part of
-another. Writes docs/images/photographs.png (damaged | classical | restored | true) and
+another. Writes docs/images/photographs.jpg (damaged | classical | restored | true) and
 results/photographs.md.
 """
 
@@ -21,7 +21,6 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import skimage.data  # noqa: E402
-import skimage.transform  # noqa: E402
 import sklearn.datasets  # noqa: E402
 
 import genjax  # noqa: E402
@@ -35,7 +34,7 @@ from genjax.picture_commands import damaged, psnr_and_ssim, side_by_side  # noqa
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/restore_photographs", "The run folder.")
 flags.DEFINE_string("patches", "runs/photograph_patches", "Where the patches go.")
-flags.DEFINE_string("duration", "6000 steps", "Of training.")
+flags.DEFINE_string("duration", "4500 steps", "Of training.")
 flags.DEFINE_string("results", str(ROOT / "results"), "Where the table goes.")
 flags.DEFINE_string("pictures", str(ROOT / "docs" / "images"), "Where the picture goes.")
 
@@ -121,7 +120,7 @@ def main(argv: list[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("PSNR in dB.\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
     write_picture(
-        pathlib.Path(FLAGS.pictures) / "photographs.png", Picture(np.concatenate(rows, axis=0))
+        pathlib.Path(FLAGS.pictures) / "photographs.jpg", Picture(np.concatenate(rows, axis=0))
     )
 
 

@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import jax
 from absl import flags
 
 from experiments import tables
@@ -76,22 +75,19 @@ class Row(tables.Row):
 
     Attributes:
       published: values by the title of their column, in its unit.
-      needs: what it takes where it can not be run.
       labelled: whether the model is given labels.
       is_large: whether it is for an accelerator and is compared by Inception.
     """
 
     published: Mapping[str, Published] = dataclasses.field(default_factory=dict)
-    needs: str = "needs fashion_mnist of TensorFlow Datasets in --data_dir"
     labelled: bool = True
     is_large: bool = False
 
     def lacks(self) -> str:
         """What it needs and has not got here; empty if nothing."""
-        there = tables.is_prepared(self.dataset, FLAGS.data_dir)
-        if self.is_large:
-            there = there and bool(FLAGS.inception) and jax.default_backend() != "cpu"
-        return "" if there else self.needs
+        if self.is_large and not (FLAGS.inception and tables.backend() != "cpu"):
+            return f"needs {self.dataset}, a GPU and the Inception weights"
+        return tables.lacks_images(self.dataset)
 
 
 class Line(NamedTuple):
@@ -122,7 +118,7 @@ class Table:
 
     def _run(self) -> None:
         rows = tables.asked(self.rows)
-        if FLAGS.inception and not pathlib.Path(FLAGS.inception).is_file():
+        if FLAGS.inception not in ("", "download") and not pathlib.Path(FLAGS.inception).is_file():
             raise UserError(f"--inception: {FLAGS.inception} is no file")
         found: dict[str, list[Run]] = {row.name: [] for row in rows}
         # Seed by seed: a table of one run each comes first.

@@ -21,6 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from genjax import factory
+from genjax.data.tfds_images import tfds_images
 from genjax.errors import UserError, choose
 from genjax.evaluation.rows import read_rows
 from genjax.factory import Experiment
@@ -79,6 +80,8 @@ def main(argv: Sequence[str], doc: str, plan: Callable[[], None], run: Callable[
             FLAGS.runs = f"runs/{pathlib.Path(argv[0]).stem}"
         check_writable("--runs", pathlib.Path(FLAGS.runs))
         check_writable("--results", pathlib.Path(FLAGS.results))
+        if not FLAGS.dry_run:  # the accelerator is for launch.py, which takes all its memory
+            jax.config.update("jax_platforms", "cpu")
         (plan if FLAGS.dry_run else run)()
     except (UserError, flags.Error) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -285,9 +288,30 @@ def seconds_per_epoch(experiment: Experiment) -> float:
     return per_step * steps_per_epoch(experiment)
 
 
-def is_prepared(dataset: str, data_dir: str) -> bool:
-    """Whether a set of TensorFlow Datasets can be read without a download."""
-    return tfds.builder(dataset, data_dir=data_dir or None).is_prepared()
+@functools.cache
+def lacks_images(dataset: str) -> str:
+    """What a data set needs and has not got here; empty if it can be read.
+
+    But with --dry_run, one that is not prepared is prepared, from --manual_dir or the Internet.
+    """
+    places = {"data_dir": FLAGS.data_dir, "manual_dir": FLAGS.manual_dir}
+    if dataset in EMBEDDED or tfds.builder(dataset, data_dir=FLAGS.data_dir or None).is_prepared():
+        return ""
+    if not FLAGS.dry_run:
+        try:
+            tfds_images(split="train", dataset=dataset, image_size=32, channels=1, **places)
+        except UserError as error:
+            print(f"warning: {error}", file=sys.stderr)
+        else:
+            return ""
+    return f"needs {dataset} in --data_dir, its archives in --manual_dir, or the Internet"
+
+
+@functools.cache
+def backend() -> str:
+    """What JAX runs on in launch.py; this process keeps off it."""
+    command = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]
 
 
 # --- values --------------------------------------------------------------------------------------

@@ -351,10 +351,13 @@ def _evaluate(
 ) -> list[dict[str, Any]]:
     """The rows of these checkpoints; those that evals.jsonl lacks are computed and appended.
 
-    A checkpoint with two names is scored once, and what does not depend on the seed with seed 0.
+    A checkpoint with two names is scored once and has a row by each, and what does not depend on
+    the seed is scored with seed 0.
     """
     path, model = workdir / "evals.jsonl", experiment.model
-    known = {identity(row): row for row in read_rows(path)}
+    there = read_rows(path)
+    known = {identity(row): row for row in there}
+    named = {(identity(row), row.get("checkpoint")) for row in there}
     provenance = {
         "split": split,
         "dtype": experiment.config["training"]["dtype"],
@@ -381,14 +384,17 @@ def _evaluate(
                 progress.update(task, description=f"step {step}, seed {seed}: {what} ...")
                 if any(identity(row) not in known for row in here):
                     values = evaluator(model, params(), rng.key(seed, "evaluate"))
-                    new = [
-                        {**row, "value": values[row["metric"]], "checkpoint": name}
-                        for row in here
-                        if identity(row) not in known
-                        for name in names
-                    ]
+                    measured = ({**row, "value": values[row["metric"]]} for row in here)
+                    known = {identity(row): row for row in measured} | known
+                new = [
+                    {**known[identity(row)], "checkpoint": name}
+                    for row in here
+                    for name in names
+                    if (identity(row), name) not in named
+                ]
+                if new:
                     append_rows(path, new)
-                    known |= {identity(row): row for row in new}
+                    named |= {(identity(row), row["checkpoint"]) for row in new}
                 found |= {identity(row): known[identity(row)] for row in here}
             _picture_samples(experiment, workdir, split, step, evaluators, params)
     return [{**row, "checkpoint": name} for row in found.values() for name in by_step[row["step"]]]

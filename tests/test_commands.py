@@ -268,6 +268,21 @@ def test_all_checkpoints_some_metrics_and_several_seeds(copied):
     assert len(set(values.values())) == len(values)
 
 
+def test_a_checkpoint_asked_for_by_another_name_has_rows_by_it_and_is_not_scored_again(
+    copied, monkeypatch
+):
+    workdir = copied("vae")
+    step = max(int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*"))
+    run("evaluate", f"--workdir={workdir}", "--metrics=psnr", f"--checkpoint={step}")
+    monkeypatch.setattr(
+        ReconstructionEvaluator, "__call__", lambda *_: pytest.fail("it was scored again")
+    )
+    run("evaluate", f"--workdir={workdir}", "--metrics=psnr", "--checkpoint=last")
+    first, second = [row for row in rows(workdir / "evals.jsonl") if row["metric"] == "psnr"]
+    assert first["checkpoint"] == str(step)
+    assert second == {**first, "checkpoint": "last"}
+
+
 def test_metrics_that_have_to_be_asked_for(copied):
     workdir = copied("gan")
     run("evaluate", f"--workdir={workdir}", "--metrics=cas", "--checkpoint=last")

@@ -10,7 +10,7 @@ import pytest
 from experiments import disentanglement
 from experiments.disentanglement import COLUMNS
 
-FLAGS = ("betas", "seeds", "dry_run", "runs", "results")
+FLAGS = ("rows", "seeds", "dry_run", "runs", "results")
 
 
 @pytest.fixture
@@ -46,13 +46,13 @@ def test_what_is_missing_is_trained_and_scored_and_the_rest_is_not(table, tmp_pa
     monkeypatch.setattr(disentanglement.Run, "evaluate", lambda run, *flags: scored(run, 0.5))
     (tmp_path / "runs").mkdir()
     disentanglement.FLAGS(["x", f"--runs={tmp_path / 'runs'}"])
-    scored(disentanglement.row_of(4.0).runs()[0], 0.25)
-    assert table("--betas=1,4", "--seeds=2") == 0
+    scored(disentanglement.ROWS[4].runs()[0], 0.25)
+    assert table("--rows=shapes/beta-1,shapes/beta-4", "--seeds=2") == 0
     assert done == ["shapes-beta-1-0", "shapes-beta-1-1", "shapes-beta-4-1"]
     results = tmp_path / "results"
     with (results / "disentanglement.csv").open() as file:
         records = list(csv.DictReader(file))
-    assert [record["beta"] for record in records] == ["1.0", "4.0"]
+    assert [record["beta"] for record in records] == ["1", "4"]
     assert records[1]["mig[hue]"] == "0.25 0.5"
     # Of 0.25 and 0.5 the mean is 0.375, the deviation 0.25 / sqrt 2.
     assert "| 4 | 0.375 ± 0.177 |" in (results / "disentanglement.md").read_text()
@@ -65,15 +65,14 @@ def test_what_is_missing_is_trained_and_scored_and_the_rest_is_not(table, tmp_pa
 
 def test_beta_is_the_weight_of_the_kl():
     disentanglement.FLAGS(["x"])
-    model = disentanglement.row_of(8.0).runs()[2].experiment.model
+    model = disentanglement.ROWS[8].runs()[2].experiment.model
     assert float(model.kl_weight(jax.numpy.int32(100))) == 8
 
 
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("--betas=1,two", "--betas: 'two' is no number; try 1,2,4,8,16"),
-        ("--betas=-1", "--betas: -1.0 is not a number of at least 0"),
+        ("--rows=shapes/beta-3", "did you mean"),
         ("--seeds=0", "seeds"),
     ],
 )

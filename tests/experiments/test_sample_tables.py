@@ -12,9 +12,7 @@ from experiments.tables import Published
 ROWS = (
     Row("fashion_mnist/a", "A", "cgan", {}, {"FID": Published(26.5, 1.6)}),
     Row("fashion_mnist/b", "B", "gan", {}, labelled=False),
-    Row(
-        "cifar10/c", "C", "sngan", {}, {"FID": Published(21.7)}, needs="needs a GPU", is_large=True
-    ),
+    Row("cifar10/c", "C", "sngan", {}, {"FID": Published(21.7)}, is_large=True),
 )
 COLUMNS = (
     Column("FID", "frechet_distance", "inception"),
@@ -27,7 +25,9 @@ FLAGS = ("rows", "seeds", "runs", "results", "inception", "dry_run")
 @pytest.fixture
 def table(monkeypatch, tmp_path):
     """Makes the table in folders of its own, where only Fashion-MNIST is there."""
-    monkeypatch.setattr(tables, "is_prepared", lambda dataset, _: dataset == "fashion_mnist")
+    needs = {"fashion_mnist": "", "mnist_sample": ""}
+    lacks = lambda dataset: needs.get(dataset, f"needs {dataset} in --data_dir")
+    monkeypatch.setattr(tables, "lacks_images", lacks)
 
     def run(*typed):
         tables.FLAGS.unparse_flags()
@@ -89,6 +89,7 @@ def test_published_stands_above_best_and_last(table, done, tmp_path):
     assert table("--seeds=2") == 0
     text = (tmp_path / "results" / "samples.md").read_text()
     no_weights = "needs the Inception weights"
+    no_gpu = "needs cifar10, a GPU and the Inception weights"
     runs = "`fashion_mnist-a-0` 0abcdefg, `fashion_mnist-a-1` 1abcdefg"
     # Of 10 and 12 the mean is 11, and the deviation the root of 2.
     assert text.splitlines()[4:] == [
@@ -98,15 +99,12 @@ def test_published_stands_above_best_and_last(table, done, tmp_path):
         f"| B | best | {no_weights} | 11 ± 1.41 |  | 2 | {runs.replace('-a-', '-b-')} |",
         f"| B | last | {no_weights} | 21 ± 1.41 |  | 2 |  |",
         "| C | published | 21.7 |  |  |  |  |",
-        "| C | genjax | needs a GPU |  |  | 0 | `--rows=cifar10/c` |",
+        f"| C | genjax | {no_gpu} |  |  | 0 | `--rows=cifar10/c` |",
     ]
     with (tmp_path / "results" / "samples.csv").open() as file:
         records = list(csv.DictReader(file))
     assert len(records) == 7 * len(COLUMNS)
-    assert {record["needs"] for record in records if record["row"] == "cifar10/c"} == {
-        "",
-        "needs a GPU",
-    }
+    assert {record["needs"] for record in records if record["row"] == "cifar10/c"} == {"", no_gpu}
     assert (tmp_path / "results" / "samples.png").is_file()
 
 

@@ -15,6 +15,16 @@ def test_values_are_means_and_the_deviations_of_a_sample():
     assert tables.mean_and_deviation([]) == ""
 
 
+def test_a_data_set_that_can_not_be_prepared_says_what_it_needs(tmp_path, capsys):
+    tables.FLAGS(["x", f"--data_dir={tmp_path}", f"--manual_dir={tmp_path / 'none'}"])
+    needs = "needs mnist in --data_dir, its archives in --manual_dir, or the Internet"
+    for _ in range(2):
+        assert tables.lacks_images("mnist") == needs
+    # It is tried once.
+    assert capsys.readouterr().err.count("data.manual_dir: no such folder") == 1
+    assert tables.lacks_images("shapes") == ""
+
+
 def test_a_difference_is_counted_in_published_deviations():
     found = tables.difference([229.0, 229.2], Published(228.70, 0.2))
     assert found == (pytest.approx(0.4), pytest.approx(2.0))
