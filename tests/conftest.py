@@ -5,21 +5,36 @@ import gc
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["XLA_FLAGS"] = " ".join(
-    [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8"]
-).strip()
 # The emulated devices wait for one another in collectives, each on a thread of its own; with fewer
 # threads than devices (XLA takes one for each core) they wait for ever.
 os.environ["NPROC"] = "16"
 # Tests compile for longer than they run.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
-# Workers inherit the folder from the process that starts them, which also takes it away.
+DEVICES = "--xla_force_host_platform_device_count=8"
+# XLA's former code generator compiles in half the time; an XLA without it ends at its name.
+FORMER = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+
+
+def with_flags(*flags: str) -> dict[str, str]:
+    """The environment with these flags of XLA's added."""
+    return {**os.environ, "XLA_FLAGS": " ".join([os.environ.get("XLA_FLAGS", ""), *flags]).strip()}
+
+
+# Workers inherit the environment from the process that starts them, and the folder, which that
+# process also takes away.
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 if not IS_WORKER:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="genjax-compiled-")
+    # Every run compiles the same few programs; processes that tests start share them too.
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    tried = [sys.executable, "-c", "import jax; jax.devices()"]
+    knows = subprocess.run(tried, env=with_flags(FORMER), capture_output=True).returncode == 0
+    os.environ.update(with_flags(DEVICES, FORMER) if knows else with_flags(DEVICES))
 
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
@@ -31,6 +46,14 @@ install_import_hook(CHECKED, "beartype.beartype")
 def pytest_unconfigure():
     if not IS_WORKER:
         shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
+
+#: Files whose few tests take minutes, begun first so that no worker is left with one at the end.
+LONG = ("test_chaos.py", "test_processes.py", "test_command.py", "test_together.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,12 +84,7 @@ def made_once(tmp_path_factory, name: str, make) -> pathlib.Path:
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory) -> pathlib.Path:
     """A folder with the finished runs `vae` and `gan` of small_config.py, and their judge."""
-    import jax
-
     import launch
-
-    # Every run compiles the same few programs; processes that tests start share them too.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
     def train(folder: pathlib.Path) -> None:
         for model in ("vae", "gan"):
