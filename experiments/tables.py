@@ -10,6 +10,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -416,7 +417,7 @@ def panels_figure(
                 xerr=[point.deviation for _, point in there], capsize=3, linestyle="none",
                 markersize=6, **MARKS[name],
             )  # fmt: skip
-        axes.set_xlabel(title)
+        axes.set_xlabel(textwrap.fill(title, 20))  # as wide as a panel
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     first = figure.axes[0]
