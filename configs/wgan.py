@@ -15,7 +15,7 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     config.model = common.gan_model(loss="wasserstein", d_steps=5)
     config.generator = common.network("dcgan", width=32, normalization="batch")
     config.discriminator = common.network("dcgan", width=32, normalization="batch")
-    config.optimizer = common.gan_optimizers(1e-3, b1=0.0, b2=0.9)
+    config.optimizer = common.gan_optimizers(1e-3, 5e-5, b1=0.0, b2=0.9)
     critic = {"name": "boxed_rmsprop", "b2": 0.99, "weight_clip": 0.01}
     config.optimizer.discriminator.update(critic)
     config.training = common.training(common.epochs(dataset, 80), 32)
