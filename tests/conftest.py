@@ -48,14 +48,6 @@ def pytest_unconfigure():
         shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
-#: Files whose few tests take minutes, begun first so that no worker is left with one at the end.
-LONG = ("test_chaos.py", "test_processes.py", "test_command.py", "test_together.py")
-
-
-def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.name not in LONG)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def forget_programs():
     """Lets go of what a module compiled: thousands of programs end in more memory maps than a

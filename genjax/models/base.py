@@ -178,6 +178,9 @@ class Translator(Protocol):
 class Restorer(Translator, Protocol):
     """Turns damaged images into whole ones, told which pixels miss."""
 
+    #: Whether it looks at what it is told; not where no picture of its training had holes.
+    told_holes: bool
+
     def restore(self, params: PyTree, images: Images, present: Images) -> Images:
         """As `translate`; `present`, [batch, height, width, 1], is 1 where there is a pixel."""
 
