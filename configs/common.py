@@ -79,7 +79,7 @@ def network(name: str, conditioning: str = "none", **overrides) -> ConfigDict:
     """A section for one network: `mlp` takes `widths`, `dcgan` and `resnet` take `width`."""
     section = {
         "name": name,
-        **({"activation": "leaky_relu"} if name == "mlp" else {}),
+        **({"activation": "leaky_relu", "kernel_init": "lecun_normal"} if name == "mlp" else {}),
         "normalization": "none",
         "spectral_norm": False,
         "conditioning": conditioning,
@@ -107,9 +107,9 @@ def hvae_model(**overrides) -> ConfigDict:
     return vae_model(**{"name": "hvae", "latent_size": (40, 40), **overrides})
 
 
-def two_levels(*widths: int) -> ConfigDict:
-    """A section for a network of two levels of latents: dense layers with gates."""
-    return ConfigDict({"name": "mlp", "widths": widths, "activation": "gated"})
+def gated(*widths: int) -> dict[str, object]:
+    """Dense layers of the published likelihoods (Tomczak and Welling 2018), as fields of `mlp`."""
+    return {"widths": widths, "activation": "gated", "kernel_init": "he_normal"}
 
 
 def prior(name: str = "standard_normal") -> ConfigDict:

@@ -77,8 +77,8 @@ CAPTION = (
     "above the first latents), 50 latents, or 100 and 50; batches of 20; Adam, whose rate goes "
     "from 0.001 to 0.0001 in eight stages, each three times as long as the one before, 3,280 "
     "passes in all. Not as in the paper: 82 passes over Fashion-MNIST and the 5,000 digits; 10,000 "
-    "training images of MNIST are kept for validation; weights start by LeCun's rule instead of "
-    "Glorot's; Adam's epsilon is 1e-8 instead of 1e-4."
+    "training images of MNIST are kept for validation; Adam's "
+    "epsilon is 1e-8 instead of 1e-4."
 )
 
 

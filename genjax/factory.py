@@ -67,6 +67,7 @@ from genjax.models.vae import OBJECTIVES, VAE
 from genjax.nn import heads
 from genjax.nn.dcgan import DCGANDecoder, DCGANEncoder
 from genjax.nn.hierarchy import ChainDecoder, ChainEncoder, TwoLevelDecoder, TwoLevelEncoder
+from genjax.nn.layers import KERNEL_INITS
 from genjax.nn.mlp import ACTIVATIONS, MLPDecoder, MLPEncoder
 from genjax.nn.resnet import ResNetDecoder, ResNetEncoder
 from genjax.nn.unet import PatchDiscriminator, UNet
@@ -445,6 +446,7 @@ class Experiment:
         conditioning, normalization = section["conditioning"], section["normalization"]
         choose(f"{part}.normalization", normalization, dict.fromkeys(NORMALIZATIONS))
         choose(f"{part}.activation", section.get("activation", "leaky_relu"), ACTIVATIONS)
+        choose(f"{part}.kernel_init", section.get("kernel_init", "lecun_normal"), KERNEL_INITS)
         if normalization == "instance" and section["name"] == "mlp":
             raise UserError(
                 f"{part}.normalization: 'instance' is over pixels, and a dense layer has none; "
@@ -526,7 +528,12 @@ def _vae(experiment: Experiment) -> VAE:
     return _autoencoder(
         VAE,
         experiment,
-        encoder=heads.Posterior(encoder, fields["latent_size"], _log_var_range(fields)),
+        encoder=heads.Posterior(
+            encoder,
+            fields["latent_size"],
+            _log_var_range(fields),
+            experiment.config["encoder"].get("kernel_init", "lecun_normal"),
+        ),
         decoder=experiment.network("decoder", 1, shape=_outputs(experiment, likelihood)),
         likelihood=likelihood,
         latent_size=fields["latent_size"],
@@ -551,6 +558,7 @@ def _hvae(model: type[HVAE], networks: Mapping[str, Any], experiment: Experiment
     parts = {}
     for index, part in enumerate(HVAE.networks):
         choose(f"{part}.activation", config[part]["activation"], ACTIVATIONS)
+        choose(f"{part}.kernel_init", config[part]["kernel_init"], KERNEL_INITS)
         network = choose(f"{part}.name", config[part]["name"], networks)[index]
         parts[part] = make(network, config[part])
     return _autoencoder(

@@ -35,7 +35,8 @@ from genjax.nn.layers import pmean
 from genjax.schedule import Schedule
 from genjax.types import Batch, Images, Labels, Latents, PerExample, Positions, PRNGKey, PyTree
 
-#: The mean of k draws' bounds, or the logarithm of their mean weight.
+#: The mean of k draws' bounds, or the logarithm of their mean weight; of one draw the same, but for
+#: the KL, which is in closed form where it can be, or estimated by the draw.
 OBJECTIVES = ("elbo", "iwae")
 
 
@@ -125,7 +126,7 @@ class VAE:
                 self.decoder, params["decoder"], stats["decoder"], drawn.latents, many_labels
             )
             log_prob = self.likelihood.log_prob(params["likelihood"], outputs, many_images)
-            kl = self._kl(variables, encoded, drawn, estimated=self.objective == "iwae")
+            kl = self._kl(variables, encoded, drawn)
             mean_kl = pmean(kl.mean(0))
             if self.objective == "iwae":
                 loss = -_log_mean(log_prob - weight * kl.sum(-1), num).mean()
@@ -243,11 +244,12 @@ class VAE:
         outputs = self.decode(params, latents, labels)
         return self.likelihood.sample(params["likelihood"], outputs, key, positions)
 
-    def _kl(
-        self, params: PyTree, encoded: PyTree, drawn: Drawn, estimated: bool = False
-    ) -> Float[Array, "batch part"]:
-        """KL(q || p) of each latent in closed form, or the draw's log q(z) - log p(z)."""
-        if isinstance(self.prior, StandardNormal) and self.levels == 1 and not estimated:
+    def _kl(self, params: PyTree, encoded: PyTree, drawn: Drawn) -> Float[Array, "batch part"]:
+        """KL(q || p) of each latent in closed form, or the draw's log q(z) - log p(z).
+
+        An importance weight is that of a draw; else the closed form is there for normal latents.
+        """
+        if isinstance(self.prior, StandardNormal) and self.levels == 1 and self.objective == "elbo":
             return gaussian_kl(*encoded)
         return (drawn.log_prob - self.log_prior(params, drawn.latents))[:, None]
 

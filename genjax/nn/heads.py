@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from genjax.nn.layers import leaky_relu, spectral
+from genjax.nn.layers import KERNEL_INITS, leaky_relu, spectral
 from genjax.types import Images, Labels, Latents, PerExample
 
 
@@ -18,11 +18,13 @@ class Posterior(nn.Module):
       trunk: the encoder.
       latent_size: number of latents.
       log_var_range: log variances are cut off at these two; empty leaves them as they are.
+      kernel_init: of `KERNEL_INITS`.
     """
 
     trunk: nn.Module
     latent_size: int
     log_var_range: tuple[float, ...] = ()
+    kernel_init: str = "lecun_normal"
 
     @nn.compact
     def __call__(
@@ -30,7 +32,8 @@ class Posterior(nn.Module):
     ) -> tuple[Latents, Latents]:
         """Images in [0, 1] to (mean, log variance), each [batch, latent_size], float32."""
         features = self.trunk(images, labels, train=train)
-        both = nn.Dense(2 * self.latent_size)(features.astype(jnp.float32))
+        head = nn.Dense(2 * self.latent_size, kernel_init=KERNEL_INITS[self.kernel_init])
+        both = head(features.astype(jnp.float32))
         mean, log_var = jnp.split(both, 2, axis=-1)
         return mean, jnp.clip(log_var, *self.log_var_range) if self.log_var_range else log_var
 

@@ -5,6 +5,7 @@ p(z2) p(z1 | z2) p(x | z1, z2), its posterior q(z2 | x) q(z1 | x, z2). Those of 
 level alone (Burda et al. 2016, section 5): p(z2) p(z1 | z2) p(x | z1) and q(z1 | x) q(z2 | z1).
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -31,15 +32,16 @@ class TwoLevelEncoder(nn.Module):
     widths: tuple[int, ...]
     log_var_range: tuple[float, ...] = ()
     activation: str = "leaky_relu"
+    kernel_init: str = "lecun_normal"
     dtype: jnp.dtype = jnp.float32
 
     def setup(self):  # noqa: D102 - Flax's own
-        layers = partial(MLPEncoder, activation=self.activation, dtype=self.dtype)
+        layers, _, posterior = _makers(self)
         first, second = self.latent_sizes
-        self.second = Posterior(layers(self.widths), second, self.log_var_range)
+        self.second = posterior(layers(self.widths), second)
         self.of_image = layers(self.widths[-1:])
         self.of_second = layers(self.widths[-1:])
-        self.first = Posterior(layers(self.widths[-1:]), first, self.log_var_range)
+        self.first = posterior(layers(self.widths[-1:]), first)
 
     def __call__(
         self, images: Images, labels: Labels | None = None, *, train: bool
@@ -73,15 +75,15 @@ class TwoLevelDecoder(nn.Module):
     widths: tuple[int, ...]
     log_var_range: tuple[float, ...] = ()
     activation: str = "leaky_relu"
+    kernel_init: str = "lecun_normal"
     dtype: jnp.dtype = jnp.float32
 
     def setup(self):  # noqa: D102 - Flax's own
-        fields = {"activation": self.activation, "dtype": self.dtype}
-        layers = partial(MLPEncoder, **fields)
-        self.first = Posterior(layers(self.widths), self.latent_sizes[0], self.log_var_range)
+        layers, outputs, posterior = _makers(self)
+        self.first = posterior(layers(self.widths), self.latent_sizes[0])
         self.of_first = layers(self.widths[-1:])
         self.of_second = layers(self.widths[-1:])
-        self.of_both = MLPDecoder(self.shape, self.widths[-1:], **fields)
+        self.of_both = outputs(self.shape, self.widths[-1:])
 
     def __call__(self, latents: Latents, labels: Labels | None = None, *, train: bool) -> Images:
         """Raw outputs for z2 and, beside it, z1 in deviations from its mean under p(z1 | z2)."""
@@ -110,13 +112,14 @@ class ChainEncoder(nn.Module):
     second_widths: tuple[int, ...]
     log_var_range: tuple[float, ...] = ()
     activation: str = "leaky_relu"
+    kernel_init: str = "lecun_normal"
     dtype: jnp.dtype = jnp.float32
 
     def setup(self):  # noqa: D102 - Flax's own
-        layers = partial(MLPEncoder, activation=self.activation, dtype=self.dtype)
+        layers, _, posterior = _makers(self)
         first, second = self.latent_sizes
-        self.first = Posterior(layers(self.widths), first, self.log_var_range)
-        self.second = Posterior(layers(self.second_widths), second, self.log_var_range)
+        self.first = posterior(layers(self.widths), first)
+        self.second = posterior(layers(self.second_widths), second)
 
     def __call__(
         self, images: Images, labels: Labels | None = None, *, train: bool
@@ -150,13 +153,13 @@ class ChainDecoder(nn.Module):
     second_widths: tuple[int, ...]
     log_var_range: tuple[float, ...] = ()
     activation: str = "leaky_relu"
+    kernel_init: str = "lecun_normal"
     dtype: jnp.dtype = jnp.float32
 
     def setup(self):  # noqa: D102 - Flax's own
-        fields = {"activation": self.activation, "dtype": self.dtype}
-        second = MLPEncoder(self.second_widths, **fields)
-        self.first = Posterior(second, self.latent_sizes[0], self.log_var_range)
-        self.of_first = MLPDecoder(self.shape, self.widths, **fields)
+        layers, outputs, posterior = _makers(self)
+        self.first = posterior(layers(self.second_widths), self.latent_sizes[0])
+        self.of_first = outputs(self.shape, self.widths)
 
     def __call__(self, latents: Latents, labels: Labels | None = None, *, train: bool) -> Images:
         """Raw outputs for z2 and, beside it, z1 in deviations from its mean under p(z1 | z2)."""
@@ -166,6 +169,16 @@ class ChainDecoder(nn.Module):
     def given_second(self, second: Latents) -> tuple[Latents, Latents]:
         """(mean, log variance) of p(z1 | z2)."""
         return self.first(second, train=False)
+
+
+def _makers(network: nn.Module) -> tuple[Callable[..., nn.Module], ...]:
+    """Layers, layers up to an image, and posteriors, as `network` has them."""
+    fields = {name: getattr(network, name) for name in ("activation", "kernel_init", "dtype")}
+    return (
+        partial(MLPEncoder, **fields),
+        partial(MLPDecoder, **fields),
+        partial(Posterior, log_var_range=network.log_var_range, kernel_init=network.kernel_init),
+    )
 
 
 def _levels(decoder: TwoLevelDecoder | ChainDecoder, latents: Latents) -> tuple[Latents, Latents]:

@@ -10,6 +10,12 @@ from jaxtyping import Array
 from genjax.nn.channels import channel_mean, spread
 from genjax.types import Labels, PyTree
 
+#: How the kernels of dense layers start, by the names that Flax has for it.
+KERNEL_INITS = {
+    "lecun_normal": nn.initializers.lecun_normal(),
+    "he_normal": nn.initializers.he_normal(),
+    "xavier_uniform": nn.initializers.xavier_uniform(),
+}
 #: The mapped axis over which a batch is spread; batch norm takes its statistics over it.
 AXIS = "data"
 

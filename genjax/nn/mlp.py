@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from genjax.nn.layers import Normalize, concatenate_label, leaky_relu, spectral
+from genjax.nn.layers import KERNEL_INITS, Normalize, concatenate_label, leaky_relu, spectral
 from genjax.types import Images, Labels, Latents
 
 
@@ -29,6 +29,7 @@ class MLPEncoder(nn.Module):
     conditioning: str = "none"
     num_classes: int = 0
     activation: str = "leaky_relu"
+    kernel_init: str = "lecun_normal"
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -40,8 +41,9 @@ class MLPEncoder(nn.Module):
         if self.conditioning == "concat":
             x = concatenate_label(x, labels, self.num_classes)
         activate, multiple = ACTIVATIONS[self.activation]
+        start = KERNEL_INITS[self.kernel_init]
         for width in self.widths:
-            dense = nn.Dense(multiple * width, dtype=self.dtype)
+            dense = nn.Dense(multiple * width, dtype=self.dtype, kernel_init=start)
             x = spectral(dense, self.spectral_norm, x, train=train)
             x = Normalize(self.normalization, dtype=self.dtype)(x, train=train)
             x = activate(x)
@@ -58,6 +60,7 @@ class MLPDecoder(nn.Module):
     conditioning: str = "none"
     num_classes: int = 0
     activation: str = "leaky_relu"
+    kernel_init: str = "lecun_normal"
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -68,11 +71,12 @@ class MLPDecoder(nn.Module):
             x = concatenate_label(x, labels, self.num_classes)
         kind = "conditional_batch" if self.conditioning == "batch_norm" else self.normalization
         activate, multiple = ACTIVATIONS[self.activation]
+        start = KERNEL_INITS[self.kernel_init]
         for width in self.widths:
-            dense = nn.Dense(multiple * width, dtype=self.dtype)
+            dense = nn.Dense(multiple * width, dtype=self.dtype, kernel_init=start)
             x = spectral(dense, self.spectral_norm, x, train=train)
             x = Normalize(kind, self.num_classes, dtype=self.dtype)(x, labels, train=train)
             x = activate(x)
-        last = nn.Dense(math.prod(self.shape), dtype=self.dtype)
+        last = nn.Dense(math.prod(self.shape), dtype=self.dtype, kernel_init=start)
         x = spectral(last, self.spectral_norm, x, train=train)
         return x.reshape(x.shape[0], *self.shape).astype(jnp.float32)

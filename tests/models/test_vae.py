@@ -227,6 +227,15 @@ def test_importance_weighting_with_one_draw_is_the_bound():
     assert abs(closed.mean() - (gap - EVIDENCE)) < 4 * closed.std() / np.sqrt(400)
 
 
+def test_the_bound_of_an_importance_weighted_model_is_that_of_the_draw():
+    """Under the true posterior log p(x, z) - log q(z | x) is log p(x), whatever z is."""
+    model = dataclasses.replace(FACTOR_ANALYSIS, objective="iwae")
+    log_prob, kl, _ = model.bound(factor_analysis.known_params(0.0), BATCH, KEY)
+    assert kl.shape == (len(log_prob), 1)
+    expected = factor_analysis.log_evidence(BATCH["image"])
+    np.testing.assert_allclose(log_prob - kl[:, 0], expected, rtol=1e-5)
+
+
 def test_importance_weighted_loss_comes_near_the_evidence():
     """Each k a bound of Burda et al. 2016, eq. 8, tighter than those of fewer draws."""
     gaps = {

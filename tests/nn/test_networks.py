@@ -1,4 +1,4 @@
-"""The networks' shapes and sizes, without compiling any of them."""
+"""The networks' shapes, sizes and first weights."""
 
 import math
 import re
@@ -11,6 +11,7 @@ import pytest
 from genjax.errors import UserError
 from genjax.nn.dcgan import DCGANDecoder, DCGANEncoder
 from genjax.nn.heads import Discriminator, Posterior
+from genjax.nn.hierarchy import ChainDecoder, ChainEncoder, TwoLevelDecoder, TwoLevelEncoder
 from genjax.nn.mlp import MLPDecoder, MLPEncoder
 from genjax.nn.resnet import ResNetDecoder, ResNetEncoder
 
@@ -239,3 +240,44 @@ def test_gated_layer_is_half_of_its_features_times_the_sigmoid_of_the_rest():
     features = np.asarray(x.reshape(2, 4) @ dense["kernel"] + dense["bias"], np.float64)
     expected = features[:, :3] / (1 + np.exp(-features[:, 3:]))
     np.testing.assert_allclose(network.apply(variables, x, train=False), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kernel_init", "variance"),
+    [("lecun_normal", 1 / 784), ("he_normal", 2 / 784), ("xavier_uniform", 2 / (784 + 600))],
+)
+def test_kernels_start_with_the_variance_of_their_rule(kernel_init, variance):
+    """Of LeCun et al. 1998, He et al. 2015 and Glorot and Bengio 2010."""
+    network = MLPEncoder(widths=(300,), activation="gated", kernel_init=kernel_init)
+    params = network.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)), train=False)["params"]
+    kernel = np.asarray(params["Dense_0"]["kernel"])
+    error = 4 * variance * np.sqrt(2 / kernel.size)  # of no more than a normal's
+    assert abs(kernel.var() - variance) < error
+
+
+TWO_LEVELS = {"latent_sizes": (5, 3), "widths": (8, 8)}
+CHAIN = TWO_LEVELS | {"second_widths": (6,)}
+
+
+@pytest.mark.parametrize(
+    ("network", "fields", "given"),
+    [
+        (TwoLevelEncoder, TWO_LEVELS, (1, 2, 2, 1)),
+        (TwoLevelDecoder, TWO_LEVELS | {"shape": (2, 2, 1)}, (1, 8)),
+        (ChainEncoder, CHAIN, (1, 2, 2, 1)),
+        (ChainDecoder, CHAIN | {"shape": (2, 2, 1)}, (1, 8)),
+        (Posterior, {"trunk": MLPEncoder((8,)), "latent_size": 5}, (1, 2, 2, 1)),
+    ],
+)
+def test_every_dense_layer_starts_by_the_rule(network, fields, given):
+    """The same keys draw the same numbers: He's are those of LeCun times the root of two."""
+
+    def start(kernel_init):
+        if "trunk" in fields:
+            fields["trunk"] = MLPEncoder((8,), kernel_init=kernel_init)
+        module = network(**fields, kernel_init=kernel_init)
+        return module.init(jax.random.key(0), jnp.ones(given), train=False)
+
+    lecun, he = start("lecun_normal"), start("he_normal")
+    assert len(jax.tree.leaves(lecun)) >= 4
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a * np.sqrt(2), rtol=1e-5), lecun, he)
