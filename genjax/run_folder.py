@@ -35,6 +35,8 @@ ADDED_TO_VAE = {
     "model": {"log_var_range": [], "objective": "elbo", "draws": 1},
     "prior": {"name": "standard_normal", "num_components": 500},
 }
+#: The same for networks of dense layers.
+ADDED_TO_MLP = {"kernel_init": "lecun_normal"}
 #: Those that the hash of a config has had from the beginning.
 HASHED = {"rollbacks"}
 
@@ -65,7 +67,9 @@ def as_it_was(config: Mapping[str, Any]) -> dict[str, Any]:
 def _added(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     model = config.get("model")
     is_vae = isinstance(model, Mapping) and model.get("name") == "vae"
-    return {**ADDED, **(ADDED_TO_VAE if is_vae else {})}
+    sections = {name: section for name, section in config.items() if isinstance(section, Mapping)}
+    dense = [name for name, section in sections.items() if section.get("name") == "mlp"]
+    return {**ADDED, **(ADDED_TO_VAE if is_vae else {}), **dict.fromkeys(dense, ADDED_TO_MLP)}
 
 
 def read_config(workdir: pathlib.Path) -> dict[str, Any]:

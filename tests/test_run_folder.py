@@ -51,6 +51,8 @@ OLD = {
     "data": {"name": "mnist_sample"},
     "model": {"name": "vae", "latent_size": 2},
     "training": {"duration": 1, "rollbacks": 0},
+    "encoder": {"name": "mlp", "widths": [2]},
+    "decoder": {"name": "dcgan"},
     "likelihood": {"name": "bernoulli"},
 }
 
@@ -62,6 +64,8 @@ def test_a_run_keeps_its_hash_when_configs_get_new_fields(tmp_path):
     added = {"rollbacks": 0, "patience": "0 epochs", "accumulate": 1}
     assert new["training"] == {"duration": 1, **added}
     assert new["data"]["binarize"] is False
+    assert new["encoder"] == {**OLD["encoder"], "kernel_init": "lecun_normal"}
+    assert new["decoder"] == OLD["decoder"]
     assert config_hash(new) == config_hash(OLD)
     # A tuple is what JSON has as a list.
     new["model"]["log_var_range"] = ()
@@ -71,7 +75,8 @@ def test_a_run_keeps_its_hash_when_configs_get_new_fields(tmp_path):
 def test_a_new_field_that_says_something_new_is_hashed(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(OLD))
     for section, field, value in (
-        ("prior", "name", "vamp"), ("data", "binarize", True), ("model", "draws", 5)
+        ("prior", "name", "vamp"), ("data", "binarize", True), ("model", "draws", 5),
+        ("encoder", "kernel_init", "he_normal"),
     ):  # fmt: skip
         new = read_config(tmp_path)
         new[section][field] = value
