@@ -77,9 +77,13 @@ def epochs(dataset: str, on_mnist_sample: int) -> str:
 
 def network(name: str, conditioning: str = "none", **overrides) -> ConfigDict:
     """A section for one network: `mlp` takes `widths`, `dcgan` and `resnet` take `width`."""
+    dense = {
+        "activation": "leaky_relu",  # or tanh, gated
+        "kernel_init": "lecun_normal",  # or he_normal, xavier_uniform
+    }
     section = {
         "name": name,
-        **({"activation": "leaky_relu", "kernel_init": "lecun_normal"} if name == "mlp" else {}),
+        **(dense if name == "mlp" else {}),
         "normalization": "none",
         "spectral_norm": False,
         "conditioning": conditioning,
