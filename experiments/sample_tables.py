@@ -1,6 +1,7 @@
 """What tables of sample quality share: runs scored by samples, published values above ours."""
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -179,7 +180,9 @@ class Table:
             empty = [""] * (len(self.columns) - 1)
             return [row.title, line.of, row.lacks(), *empty, "0", f"`--rows={row.name}`"]
         cells = [
-            NO_WEIGHTS if ours and not value and column.extractor == "inception" else _text(value)
+            NO_WEIGHTS
+            if ours and not value and column.extractor == "inception"
+            else _text(value, ours=ours)
             for column, value in zip(self.columns, line.values, strict=True)
         ]
         runs = line.runs if line.of == CHECKPOINTS[0] else ()  # the same for the other
@@ -220,9 +223,10 @@ class Table:
         return panels
 
 
-def _text(value: Published | None) -> str:
-    """Four digits of a value, three of its deviation, no zeros at the end."""
+def _text(value: Published | None, *, ours: bool) -> str:
+    """A published value as it is printed; four digits of ours, its deviation as far as these go."""
     if value is None:
         return ""
-    deviation = f" ± {value.deviation:.3g}" if value.deviation else ""
-    return f"{value.value:.4g}{deviation}"
+    decimals = max(3 - math.floor(math.log10(abs(value.value))), 0) if value.value else 3
+    numbers = [value.value, *([value.deviation] if value.deviation else [])]
+    return " ± ".join(f"{each:.{decimals}f}" if ours else f"{each:g}" for each in numbers)

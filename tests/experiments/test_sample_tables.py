@@ -94,10 +94,10 @@ def test_published_stands_above_best_and_last(table, done, tmp_path):
     # Of 10 and 12 the mean is 11, and the deviation the root of 2.
     assert text.splitlines()[4:] == [
         "| A | published | 26.5 ± 1.6 |  |  |  |  |",
-        f"| A | best | {no_weights} | 11 ± 1.41 | 81.25 | 2 | {runs} |",
-        f"| A | last | {no_weights} | 21 ± 1.41 |  | 2 |  |",
-        f"| B | best | {no_weights} | 11 ± 1.41 |  | 2 | {runs.replace('-a-', '-b-')} |",
-        f"| B | last | {no_weights} | 21 ± 1.41 |  | 2 |  |",
+        f"| A | best | {no_weights} | 11.00 ± 1.41 | 81.25 | 2 | {runs} |",
+        f"| A | last | {no_weights} | 21.00 ± 1.41 |  | 2 |  |",
+        f"| B | best | {no_weights} | 11.00 ± 1.41 |  | 2 | {runs.replace('-a-', '-b-')} |",
+        f"| B | last | {no_weights} | 21.00 ± 1.41 |  | 2 |  |",
         "| C | published | 21.7 |  |  |  |  |",
         f"| C | genjax | {no_gpu} |  |  | 0 | `--rows=cifar10/c` |",
     ]
@@ -128,7 +128,7 @@ def test_weights_that_come_later_add_what_was_missing(table, done, tmp_path):
     assert table("--seeds=1", "--rows=fashion_mnist/b", f"--inception={weights}") == 0
     assert done[-1][:2] == ("fashion_mnist-b-0", "--checkpoint=best,last")
     assert done[-1][2:] == ("--metrics=frechet_distance", f"--inception={weights}")
-    assert "| B | best | 7 | 10 |" in (tmp_path / "results" / "samples.md").read_text()
+    assert "| B | best | 7.000 | 10.00 |" in (tmp_path / "results" / "samples.md").read_text()
 
 
 def test_weights_that_are_not_there_are_named(table, done, capsys):
