@@ -48,8 +48,8 @@ PUBLISHED = {
     (2, "iwae", 5): 83.89,
     (2, "iwae", 50): 82.90,
 }
-#: All of the protocol's passes take days on a CPU.
-PASSES = {"mnist": 3280, "fashion_mnist": 82, "mnist_sample": 82}
+#: With what differs from the config: all of the protocol's 3,280 passes take days on a CPU.
+DATASETS = {"mnist": {}, "fashion_mnist": {"training.duration": "82 epochs"}, "mnist_sample": {}}
 
 
 def row(dataset: str, layers: int, objective: str, draws: int) -> Row:
@@ -59,16 +59,12 @@ def row(dataset: str, layers: int, objective: str, draws: int) -> Row:
         f"{dataset}/{layers}/{objective}/{draws}",
         f"{of}, k = {draws}, {'two stochastic layers' if layers == 2 else 'one stochastic layer'}",
         CONFIGS[layers],
-        {
-            "model.objective": objective,
-            "model.draws": draws,
-            "training.duration": f"{PASSES[dataset]} epochs",
-        },
+        {"model.objective": objective, "model.draws": draws, **DATASETS[dataset]},
         Published(PUBLISHED[layers, objective, draws]) if dataset == "mnist" else None,
     )
 
 
-ROWS = tuple(row(dataset, *key) for dataset in PASSES for key in PUBLISHED)
+ROWS = tuple(row(dataset, *key) for dataset in DATASETS for key in PUBLISHED)
 CAPTION = (
     "Test negative log-likelihood in nats, of images whose pixels are drawn as 0 or 1 with their "
     "grey as the probability: importance-weighted bound with {draws} draws for each image, mean "
@@ -76,16 +72,16 @@ CAPTION = (
     "table 1. By its protocol: pixels drawn anew at each step, two dense layers of 200 (and 100 "
     "above the first latents), 50 latents, or 100 and 50; batches of 20; Adam, whose rate goes "
     "from 0.001 to 0.0001 in eight stages, each three times as long as the one before, 3,280 "
-    "passes in all. Not as in the paper: 82 passes over Fashion-MNIST and the 5,000 digits; 10,000 "
-    "training images of MNIST are kept for validation; Adam's "
-    "epsilon is 1e-8 instead of 1e-4."
+    "passes in all. Not as in the paper: 82 passes over Fashion-MNIST, 328 over the 5,000 digits; "
+    "10,000 training images of MNIST are kept for validation; Adam's epsilon is 1e-8 instead of "
+    "1e-4."
 )
 
 
 def caption(found: Mapping[str, Sequence[Scored]]) -> str:
     """With how many pairs of rows of each data set stand in the published order."""
     lines = [CAPTION]
-    for dataset in PASSES:
+    for dataset in DATASETS:
         ours = [
             (value, statistics.fmean(run.nats for run in runs))
             for key, value in PUBLISHED.items()

@@ -161,8 +161,11 @@ def launch(*arguments: str) -> None:
         code = process.wait()
         for number, heard in before.items():
             signal.signal(number, heard)
-    if code == TEMPORARY_FAILURE:
+    if code in (TEMPORARY_FAILURE, -signal.SIGTERM):  # the latter while it was starting
         raise Stopped
+    if code < 0:
+        print(f"error: launch.py: {signal.Signals(-code).name} ended it", file=sys.stderr)
+        code = 128 - code
     if code:
         raise LaunchError(code)
 

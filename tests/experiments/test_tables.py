@@ -5,7 +5,8 @@ import csv
 import pytest
 
 from experiments import tables
-from experiments.tables import Published
+from experiments.tables import LaunchError, Published
+from genjax.training.stopping import Stopped
 
 
 def test_values_are_means_and_the_deviations_of_a_sample():
@@ -23,6 +24,24 @@ def test_a_data_set_that_can_not_be_prepared_says_what_it_needs(tmp_path, capsys
     # It is tried once.
     assert capsys.readouterr().err.count("data.manual_dir: no such folder") == 1
     assert tables.lacks_images("shapes") == ""
+
+
+@pytest.mark.parametrize("end", ["sys.exit(75)", "os.kill(os.getpid(), 15)"])
+def test_who_asks_launch_py_to_stop_has_asked_the_table(end, tmp_path, monkeypatch):
+    (tmp_path / "launch.py").write_text(f"import os, sys\n{end}")
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    with pytest.raises(Stopped):
+        tables.launch("train")
+
+
+def test_what_killed_launch_py_is_named(tmp_path, monkeypatch, capsys):
+    """The code is that of a shell: 128 and the signal's number."""
+    (tmp_path / "launch.py").write_text("import os\nos.kill(os.getpid(), 9)")
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    with pytest.raises(LaunchError) as error:
+        tables.launch("train")
+    assert error.value.code == 137
+    assert capsys.readouterr().err == "error: launch.py: SIGKILL ended it\n"
 
 
 def test_a_difference_is_counted_in_published_deviations():
