@@ -6,6 +6,9 @@ python launch.py train --config=configs/binary_vae.py:fashion_mnist --config.pri
 Gated dense layers, 2 x 300, and 40 latents; pixels are drawn anew at each step; the KL, estimated
 by the draw that is decoded, has a weight that rises for 100 epochs, and training ends when 50 have
 brought no better bound. experiments/likelihood.py sets it beside the published numbers.
+
+On `fashion_mnist`, seed 0: ended after 1,066 epochs, epoch 1,016 the best; -log p(x) of the test
+images 228.53 nats with 5,000 draws. 4 s an epoch on one CPU core, 6 beside other work.
 """
 
 from ml_collections import ConfigDict
