@@ -116,6 +116,11 @@ def gated(*widths: int) -> dict[str, object]:
     return {"widths": widths, "activation": "gated", "kernel_init": "he_normal"}
 
 
+def tanh(*widths: int) -> dict[str, object]:
+    """Those of importance-weighted autoencoders (Burda et al. 2016, section 5)."""
+    return {"widths": widths, "activation": "tanh", "kernel_init": "xavier_uniform"}
+
+
 def prior(name: str = "standard_normal") -> ConfigDict:
     """`standard_normal`, `mixture` or `vamp`, of 500 components where it has any."""
     return ConfigDict({"name": name, "num_components": 500})

@@ -18,8 +18,7 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     config = ConfigDict({"name": "iwae", "seed": 0})
     config.data = common.data(dataset, binarize=True)
     config.model = common.vae_model(latent_size=50, objective="iwae", draws=50)
-    layers = {"activation": "tanh", "kernel_init": "xavier_uniform"}
-    config.encoder = common.network("mlp", widths=(200, 200), **layers)
-    config.decoder = common.network("mlp", widths=(200, 200), **layers)
+    config.encoder = common.network("mlp", **common.tanh(200, 200))
+    config.decoder = common.network("mlp", **common.tanh(200, 200))
     config.update(common.by_stages(dataset))
     return common.shrink(config) if test else config

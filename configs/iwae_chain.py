@@ -18,9 +18,7 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     config.model = common.vae_model(
         name="chain_vae", latent_size=(100, 50), objective="iwae", draws=50
     )
-    layers = {"activation": "tanh", "kernel_init": "xavier_uniform"}
-    widths = {"widths": (200, 200), "second_widths": (100, 100)}
-    config.encoder = ConfigDict({"name": "mlp", **widths, **layers})
-    config.decoder = ConfigDict({"name": "mlp", **widths, **layers})
+    layers = {"name": "mlp", **common.tanh(200, 200), "second_widths": (100, 100)}
+    config.encoder, config.decoder = ConfigDict(layers), ConfigDict(layers)
     config.update(common.by_stages(dataset))
     return common.shrink(config) if test else config

@@ -421,6 +421,7 @@ def panels_figure(
                 markersize=6, **MARKS[name],
             )  # fmt: skip
         axes.set_xlabel(textwrap.fill(title, 20))  # as wide as a panel
+        axes.locator_params(axis="x", nbins=5)  # no more labels than there is room for
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     first = figure.axes[0]

@@ -445,8 +445,7 @@ class Experiment:
         section, data = self.config[part], self.config["data"]
         conditioning, normalization = section["conditioning"], section["normalization"]
         choose(f"{part}.normalization", normalization, dict.fromkeys(NORMALIZATIONS))
-        choose(f"{part}.activation", section.get("activation", "leaky_relu"), ACTIVATIONS)
-        choose(f"{part}.kernel_init", section.get("kernel_init", "lecun_normal"), KERNEL_INITS)
+        _check_dense(section)
         if normalization == "instance" and section["name"] == "mlp":
             raise UserError(
                 f"{part}.normalization: 'instance' is over pixels, and a dense layer has none; "
@@ -524,16 +523,12 @@ def _vae(experiment: Experiment) -> VAE:
     num_classes = experiment.num_classes("encoder", "decoder")
     if experiment.config["prior"]["name"] == "vamp" and num_classes:
         raise UserError("prior.name: 'vamp' has no labels for its pseudo-inputs; choose 'mixture'")
-    encoder = experiment.network("encoder", 0)
+    encoder, section = experiment.network("encoder", 0), experiment.config["encoder"]
+    start = {"kernel_init": section["kernel_init"]} if "kernel_init" in section else {}
     return _autoencoder(
         VAE,
         experiment,
-        encoder=heads.Posterior(
-            encoder,
-            fields["latent_size"],
-            _log_var_range(fields),
-            experiment.config["encoder"].get("kernel_init", "lecun_normal"),
-        ),
+        encoder=heads.Posterior(encoder, fields["latent_size"], _log_var_range(fields), **start),
         decoder=experiment.network("decoder", 1, shape=_outputs(experiment, likelihood)),
         likelihood=likelihood,
         latent_size=fields["latent_size"],
@@ -557,8 +552,7 @@ def _hvae(model: type[HVAE], networks: Mapping[str, Any], experiment: Experiment
     )
     parts = {}
     for index, part in enumerate(HVAE.networks):
-        choose(f"{part}.activation", config[part]["activation"], ACTIVATIONS)
-        choose(f"{part}.kernel_init", config[part]["kernel_init"], KERNEL_INITS)
+        _check_dense(config[part])
         network = choose(f"{part}.name", config[part]["name"], networks)[index]
         parts[part] = make(network, config[part])
     return _autoencoder(
@@ -591,6 +585,13 @@ def _autoencoder(model: type[VAE], experiment: Experiment, **parts: Any) -> VAE:
         ),
         **parts,
     )
+
+
+def _check_dense(section: Section) -> None:
+    """Raises a UserError if what the network's dense layers are made of does not exist."""
+    for name, table in {"activation": ACTIVATIONS, "kernel_init": KERNEL_INITS}.items():
+        if name in section:  # networks of convolutions have no such fields
+            choose(f"{section.path}{name}", section[name], table)
 
 
 def _likelihood(experiment: Experiment) -> Likelihood:

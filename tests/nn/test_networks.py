@@ -259,6 +259,10 @@ TWO_LEVELS = {"latent_sizes": (5, 3), "widths": (8, 8)}
 CHAIN = TWO_LEVELS | {"second_widths": (6,)}
 
 
+def of_trunk(kernel_init, **fields):
+    return Posterior(MLPEncoder((8,), kernel_init=kernel_init), kernel_init=kernel_init, **fields)
+
+
 @pytest.mark.parametrize(
     ("network", "fields", "given"),
     [
@@ -266,15 +270,13 @@ CHAIN = TWO_LEVELS | {"second_widths": (6,)}
         (TwoLevelDecoder, TWO_LEVELS | {"shape": (2, 2, 1)}, (1, 8)),
         (ChainEncoder, CHAIN, (1, 2, 2, 1)),
         (ChainDecoder, CHAIN | {"shape": (2, 2, 1)}, (1, 8)),
-        (Posterior, {"trunk": MLPEncoder((8,)), "latent_size": 5}, (1, 2, 2, 1)),
+        (of_trunk, {"latent_size": 5}, (1, 2, 2, 1)),
     ],
 )
 def test_every_dense_layer_starts_by_the_rule(network, fields, given):
     """The same keys draw the same numbers: He's are those of LeCun times the root of two."""
 
     def start(kernel_init):
-        if "trunk" in fields:
-            fields["trunk"] = MLPEncoder((8,), kernel_init=kernel_init)
         module = network(**fields, kernel_init=kernel_init)
         return module.init(jax.random.key(0), jnp.ones(given), train=False)
 
