@@ -43,6 +43,20 @@ CHECKED = ["genjax.losses", "genjax.metrics", "genjax.rng", "genjax.schedule"]
 install_import_hook(CHECKED, "beartype.beartype")
 
 
+#: Files whose few tests take long: they wait for processes that they start.
+LONG = ("sweep/test_command.py", "training/test_processes.py", "test_chaos.py", "test_launch.py")
+
+
+def pytest_collection_modifyitems(items):
+    """The long files first, lest one worker be at them when the others have nothing left to do."""
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONG))
+
+
+def pytest_xdist_auto_num_workers():
+    """One more than cores: while some wait, others work."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def pytest_unconfigure():
     if not IS_WORKER:
         shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
