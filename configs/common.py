@@ -14,7 +14,7 @@ def parse(arg: str) -> tuple[str, bool]:
 
 
 def data(dataset: str, **overrides) -> ConfigDict:
-    """The data section: `mnist_sample`, `shapes`, `folder`, `folders`, or any image set of TFDS."""
+    """The data section: a set of genjax by its name, or any image set of TFDS."""
     # Larger pictures in colour are brought to 32x32; MNIST and its like keep their form.
     grey_28 = {"mnist", "fashion_mnist", "kmnist", "emnist"}
     size, channels = (28, 1) if re.split("[/:]", dataset)[0] in grey_28 else (32, 3)
@@ -27,6 +27,7 @@ def data(dataset: str, **overrides) -> ConfigDict:
             "num_examples": 50_000,
             "num_evaluation": 5_000,
         },
+        "omniglot_28": {"name": "omniglot_28", "path": "", "image_size": 28, "channels": 1},
         "folder": {
             "name": "folder",
             "path": "",

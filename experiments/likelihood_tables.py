@@ -15,9 +15,10 @@ TITLES = {
     "fashion_mnist": "Fashion-MNIST",
     "mnist": "dynamic MNIST",
     "mnist_sample": "5,000 digits of MNIST",
-    "omniglot": "Omniglot",
+    "omniglot_28": "Omniglot",
 }
 flags.DEFINE_integer("draws", 5000, "For each image.", lower_bound=1)
+flags.DEFINE_string("omniglot", "", "The 28 x 28 Omniglot of Burda et al. 2016, chardata.mat.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +29,16 @@ class Row(tables.Row):
 
     def lacks(self) -> str:
         """What it needs and has not got here; empty if nothing."""
-        if self.dataset == "omniglot":  # TFDS's has 105 x 105 pixels and another split
-            return "needs the 28 x 28 Omniglot of Burda et al. 2016 (chardata.mat)"
-        return tables.lacks_images(self.dataset)
+        if self.dataset != "omniglot_28":
+            return tables.lacks_images(self.dataset)
+        if pathlib.Path(FLAGS.omniglot).expanduser().is_file():
+            return ""
+        return "needs the 28 x 28 Omniglot of Burda et al. 2016 (chardata.mat) as --omniglot"
+
+    def places(self) -> dict[str, str]:
+        """The fields that say where its images are."""
+        # TFDS's Omniglot has 105 x 105 pixels and another split.
+        return {"data.path": FLAGS.omniglot} if self.dataset == "omniglot_28" else super().places()
 
 
 class Scored(NamedTuple):

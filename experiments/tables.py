@@ -261,10 +261,14 @@ class Row:
         """What it needs and has not got here; empty if nothing."""
         return ""
 
+    def places(self) -> dict[str, str]:
+        """The fields that say where its images are."""
+        tfds = {"data.data_dir": FLAGS.data_dir, "data.manual_dir": FLAGS.manual_dir}
+        return {} if self.dataset in EMBEDDED else tfds
+
     def runs(self) -> list[Run]:
         """Its run with each seed."""
-        places = {"data.data_dir": FLAGS.data_dir, "data.manual_dir": FLAGS.manual_dir}
-        fields = {**({} if self.dataset in EMBEDDED else places), **self.fields}
+        fields = {**self.places(), **self.fields}
         folder, name = pathlib.Path(FLAGS.runs), self.name.replace("/", "-")
         return [
             Run(

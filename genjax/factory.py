@@ -83,6 +83,7 @@ DATA_SETS = {
     "folder": "genjax.data.folder:folder",
     "tfds": "genjax.data.tfds_images:tfds_images",
     "folders": "genjax.data.pairs:folders",
+    "omniglot_28": "genjax.data.omniglot_28:omniglot_28",
 }
 #: (from images to features, from latents to images)
 NETWORKS = {

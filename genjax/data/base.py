@@ -1,6 +1,7 @@
 """What a source of examples is, the source that holds its examples in memory, and image fitting."""
 
 import dataclasses
+import hashlib
 from typing import Any, Protocol
 
 import numpy as np
@@ -60,6 +61,15 @@ class InMemory:
     def __getitem__(self, index: int | np.ndarray) -> Example:
         example = {"image": self.images[index]}
         return example if self.labels is None else {**example, "label": self.labels[index]}
+
+
+def hashed_order(num: int) -> np.ndarray:
+    """The numbers from 0 to `num` in an order that is as if drawn, and the same for ever.
+
+    A hash, because the streams of NumPy's generators may change between versions.
+    """
+    digest = lambda number: hashlib.sha256(str(number).encode()).digest()
+    return np.array(sorted(range(num), key=digest))
 
 
 def check_fields(split: str, image_size: int, channels: int, crop: str = "center") -> None:

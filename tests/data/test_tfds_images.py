@@ -125,7 +125,7 @@ def test_reading_leaves_tensorflow_alone(tmp_path, monkeypatch):
     [
         ("fashion_mnits", "did you mean 'fashion_mnist'?"),
         ("shape", "did you mean 'shapes'?"),
-        ("qqqqzzzz", "choose from folder, folders, mnist_sample, shapes"),
+        ("qqqqzzzz", "choose from folder, folders, mnist_sample, omniglot_28, shapes"),
         ("emnist/balancd", "did you mean 'emnist/balanced'?"),
         ("mnist:9.9.9", "did you mean 'mnist'?"),
         ("huggingface:mnist", "choose from"),

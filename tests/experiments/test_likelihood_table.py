@@ -23,7 +23,7 @@ def table(monkeypatch, tmp_path):
 
     yield run
     FLAGS.unparse_flags()
-    for name in ("rows", "seeds", "draws", "dry_run", "runs", "results"):
+    for name in ("rows", "seeds", "draws", "dry_run", "runs", "results", "omniglot"):
         FLAGS[name].unparse()
     FLAGS.mark_as_parsed()
 
@@ -48,7 +48,7 @@ def scored(folder, run, seed, nats, draws=5000, checkpoint="best"):
 def test_rows_that_can_not_run_say_what_they_need(table, tmp_path, monkeypatch):
     for seed, nats in enumerate((228.7, 228.8, 229.2)):
         scored(tmp_path, "fashion_mnist-vae-standard_normal", seed, nats)
-    rows = "--rows=fashion_mnist/vae/standard_normal,mnist,omniglot"
+    rows = "--rows=fashion_mnist/vae/standard_normal,mnist,omniglot_28"
     monkeypatch.setattr(Run, "train", lambda run: pytest.fail(f"{run} is trained"))
     assert table(rows) == 0
     lines = (tmp_path / "results" / "likelihood.md").read_text().splitlines()
@@ -61,8 +61,23 @@ def test_rows_that_can_not_run_say_what_they_need(table, tmp_path, monkeypatch):
     with (tmp_path / "results" / "likelihood.csv").open() as file:
         records = list(csv.DictReader(file))
     datasets = [record["row"].partition("/")[0] for record in records]
-    assert datasets == ["fashion_mnist"] + ["mnist"] * 4 + ["omniglot"] * 4
+    assert datasets == ["fashion_mnist"] + ["mnist"] * 4 + ["omniglot_28"] * 4
     assert records[0]["steps"] == "5000 5000 5000"
+
+
+def test_omniglot_is_read_where_its_file_is(table, tmp_path, monkeypatch):
+    file, trained = tmp_path / "chardata.mat", []
+    file.touch()
+    monkeypatch.setattr(Run, "train", lambda run: trained.append(run.fields["data.path"]))
+    monkeypatch.setattr(
+        Run,
+        "evaluate",
+        lambda run, *flags: scored(tmp_path, *run.workdir.name.rsplit("-", 1), 108.0),
+    )
+    assert table("--rows=omniglot_28/vae", "--seeds=1", f"--omniglot={file}") == 0
+    assert trained == [str(file)] * 2
+    text = (tmp_path / "results" / "likelihood.md").read_text()
+    assert "| Omniglot | VAE, Gaussian prior | 108.34 ± 0.06 | 108.00 | 1 | -0.34 | -5.67 |" in text
 
 
 def test_what_is_missing_is_trained_and_scored_seed_by_seed(table, tmp_path, monkeypatch):
