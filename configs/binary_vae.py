@@ -8,7 +8,7 @@ by the draw that is decoded, has a weight that rises for 100 epochs, and trainin
 brought no better bound. experiments/likelihood.py sets it beside the published numbers.
 
 On `fashion_mnist`, seed 0: ended after 1,066 epochs, epoch 1,016 the best; -log p(x) of the test
-images 228.53 nats with 5,000 draws. 4 s an epoch on one CPU core, 6 beside other work.
+images 228.53 nats with 5,000 draws. 4 s an epoch on two CPU cores.
 """
 
 from ml_collections import ConfigDict

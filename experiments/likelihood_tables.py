@@ -88,8 +88,9 @@ class Table:
         tables.print_plan(tables.asked(self.rows), told)
 
     def _run(self) -> None:
-        rows, found = tables.asked(self.rows), {}
-        path = pathlib.Path(FLAGS.results) / self.name
+        rows = tables.asked(self.rows)
+        if any(self._found(rows).values()):  # before days of training
+            self._write(rows)
         # Seed by seed: a table of one run each comes first.
         for seed in range(FLAGS.seeds):
             for row in [row for row in rows if not row.lacks()]:
@@ -98,19 +99,26 @@ class Table:
                     run.train()
                     draws = f"--importance_samples={FLAGS.draws}"
                     run.evaluate(f"--checkpoint={self.checkpoint}", "--metrics=iw_bound", draws)
-                found.setdefault(row.name, []).append(self.score(run))
-                self._write(path, rows, found)
-        self._write(path, rows, found)
-        print(f"{path}.md, .tex, .csv, .png, .svg")
+                    self._write(rows)
+        self._write(rows)
+        print(f"{self._path}.md, .tex, .csv, .png, .svg")
 
-    def _write(
-        self, path: pathlib.Path, rows: Sequence[Row], found: Mapping[str, Sequence[Scored]]
-    ) -> None:
+    @property
+    def _path(self) -> pathlib.Path:
+        return pathlib.Path(FLAGS.results) / self.name
+
+    def _found(self, rows: Sequence[Row]) -> dict[str, list[Scored]]:
+        """The runs of each row that have their bound."""
+        runs = {row.name: map(self.score, row.runs()) for row in rows}
+        return {name: [scored for scored in each if scored] for name, each in runs.items()}
+
+    def _write(self, rows: Sequence[Row]) -> None:
         """The table of what is there until now."""
+        found, path = self._found(rows), self._path
         of_ours = ("genjax", "seeds", "difference", "in deviations", "run")
         lines, records = [["data set", "model", "published", *of_ours]], []
         for row in rows:
-            runs = found.get(row.name, [])
+            runs = found[row.name]
             values = [run.nats for run in runs]
             missing = "" if values else row.lacks() or "not run yet"
             ours = tables.mean_and_deviation(values) or missing
@@ -139,7 +147,7 @@ class Table:
             )
         caption = self.caption(found).format(draws=FLAGS.draws)
         tables.write(path, caption, lines, records)
-        shown = [row for row in rows if found.get(row.name)]
+        shown = [row for row in rows if found[row.name]]
         if shown:
             series = {
                 "published": [row.published for row in shown],

@@ -101,6 +101,20 @@ def test_what_is_missing_is_trained_and_scored_seed_by_seed(table, tmp_path, mon
     assert not done
 
 
+def test_what_is_scored_is_in_the_table_before_the_rest_is_trained(table, tmp_path, monkeypatch):
+    def stop(run):
+        raise tables.Stopped
+
+    monkeypatch.setattr(Run, "train", stop)
+    assert table("--rows=fashion_mnist/vae") == 75
+    assert not (tmp_path / "results").exists()
+    scored(tmp_path, "fashion_mnist-vae-vamp", 1, 227.4)
+    assert table("--rows=fashion_mnist/vae") == 75
+    text = (tmp_path / "results" / "likelihood.md").read_text()
+    assert "VAE, Gaussian prior | 228.70 ± 0.15 | not run yet | 0 |" in text
+    assert "VAE, VampPrior | 227.35 ± 0.05 | 227.40 | 1 | +0.05 | +1.00 |" in text
+
+
 def test_a_row_that_is_mistyped_is_named(table, capsys):
     assert table("--rows=fashion_mnist/vea") == 2
     assert "--rows: no such choice 'fashion_mnist/vea'" in capsys.readouterr().err
