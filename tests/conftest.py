@@ -52,11 +52,6 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.path.as_posix().endswith(LONG))
 
 
-def pytest_xdist_auto_num_workers():
-    """One more than cores: while some wait, others work."""
-    return len(os.sched_getaffinity(0)) + 1
-
-
 def pytest_unconfigure():
     if not IS_WORKER:
         shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
