@@ -89,17 +89,16 @@ class Table:
 
     def _run(self) -> None:
         rows = tables.asked(self.rows)
-        if any(self._found(rows).values()):  # before days of training
-            self._write(rows)
         # Seed by seed: a table of one run each comes first.
         for seed in range(FLAGS.seeds):
             for row in [row for row in rows if not row.lacks()]:
                 run = row.runs()[seed]
                 if not self.score(run):
+                    if any(self._found(rows).values()):  # what follows may take a day
+                        self._write(rows)
                     run.train()
                     draws = f"--importance_samples={FLAGS.draws}"
                     run.evaluate(f"--checkpoint={self.checkpoint}", "--metrics=iw_bound", draws)
-                    self._write(rows)
         self._write(rows)
         print(f"{self._path}.md, .tex, .csv, .png, .svg")
 

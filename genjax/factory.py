@@ -147,9 +147,8 @@ class Experiment:
         two_folders = "paired" in inspect.signature(function).parameters
         if two_folders and not self._entry.pairs:
             raise UserError(f"data.name: {data['name']!r} has pairs, which this model can not use")
-        sources = {
-            split: construct(function, fields, split=split, paired=paired) for split in SPLITS
-        }
+        context = {"paired": paired, "other_sets": tuple(DATA_SETS.keys() - {"tfds"})}
+        sources = {split: construct(function, fields, split=split, **context) for split in SPLITS}
         if data["reader"] == "resident":
             sources = {split: decoded_once(source) for split, source in sources.items()}
         if self._entry.pairs == "unpaired" and not two_folders:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from test_configs import NAMES, load
 
+from configs import common
 from genjax import factory
 from genjax.errors import UserError
 from genjax.imaging.views import Thick, Thin
@@ -64,6 +65,14 @@ def test_no_field_is_left_unread(name, fields_only):
         with pytest.raises(UserError, match="bogus: no such field") as error:
             factory.build(more)
         assert all(part in str(error.value) for part in path), (path, error.value)
+
+
+def test_a_mistyped_set_may_be_any_that_the_factory_knows():
+    config = load("vae").to_dict()
+    for name in factory.DATA_SETS.keys() - {"tfds"}:
+        mistyped = common.data(f"{name}x").to_dict()
+        with pytest.raises(UserError, match=rf"^data\.dataset: .*; did you mean '{name}'\?$"):
+            factory.build({**config, "data": mistyped})
 
 
 def test_a_config_is_the_same_after_json(fields_only):

@@ -98,6 +98,12 @@ def to_mode(image: Image.Image, channels: int) -> Image.Image:
     return image if image.mode == MODES[channels] else image.convert(MODES[channels])
 
 
+def resized(images: np.ndarray, image_size: int, channels: int) -> np.ndarray:
+    """Grey images, uint8 [N, height, width], as [N, image_size, image_size, channels], not cut."""
+    fit = lambda image: resize_and_crop(Image.fromarray(image), image_size, channels, "none")
+    return np.stack([fit(image) for image in images])
+
+
 def resize_and_crop(
     image: Image.Image, image_size: int, channels: int, crop: str
 ) -> UInt8[np.ndarray, "{image_size} {image_size} {channels}"]:

@@ -5,9 +5,8 @@ import importlib.util
 import pathlib
 
 import numpy as np
-from PIL import Image
 
-from genjax.data.base import SPLITS, InMemory, check_fields, hashed_order, resize_and_crop
+from genjax.data.base import SPLITS, InMemory, check_fields, hashed_order, resized
 
 NUM_CLASSES = 10
 #: Of each class's 500 digits, ordered by a hash of their place in the file.
@@ -42,9 +41,8 @@ def mnist_sample(*, split: str, image_size: int = 28, channels: int = 1) -> InMe
     order = hashed_order(len(labels))
     classes = [order[labels[order] == label][PARTS[split]] for label in range(NUM_CLASSES)]
     chosen = np.stack(classes, axis=1).ravel()
-    fit = lambda image: resize_and_crop(Image.fromarray(image), image_size, channels, "none")
     return InMemory(
-        images=np.stack([fit(image) for image in images[chosen]]),
+        images=resized(images[chosen], image_size, channels),
         labels=labels[chosen],
         class_names=tuple(str(digit) for digit in range(NUM_CLASSES)),
     )

@@ -8,9 +8,8 @@ import pathlib
 
 import numpy as np
 import scipy.io
-from PIL import Image
 
-from genjax.data.base import InMemory, check_fields, hashed_order, resize_and_crop
+from genjax.data.base import InMemory, check_fields, hashed_order, resized
 from genjax.errors import UserError
 
 SIZE = 28
@@ -48,8 +47,7 @@ def omniglot_28(*, split: str, path: str, image_size: int = SIZE, channels: int 
         order = hashed_order(len(images))
         parts = {"train": order[:-NUM_VALIDATION], "validation": order[-NUM_VALIDATION:]}
         images = images[parts[split]]
-    fit = lambda image: resize_and_crop(Image.fromarray(image), image_size, channels, "none")
-    return InMemory(np.stack([fit(image) for image in images]))
+    return InMemory(resized(images, image_size, channels))
 
 
 @functools.lru_cache(maxsize=1)  # each split asks again

@@ -23,8 +23,6 @@ from tensorflow_datasets.core.download import downloader
 from genjax.data.base import Example, check_fields, resize_and_crop
 from genjax.errors import UserError, did_you_mean
 
-#: The sources that are not TFDS's; a mistyped name may mean one of them.
-OTHER_SOURCES = ("mnist_sample", "shapes", "folder", "folders", "omniglot_28")
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
 INSTALL = "pip install -e '.[tfds]'"
 #: A set, its configuration and its version; not the community's `namespace:set`.
@@ -83,6 +81,7 @@ def tfds_images(
     data_dir: str = "",
     manual_dir: str = "",
     num_validation: int = 10_000,
+    other_sets: Sequence[str] = (),
 ) -> TfdsImages:
     """A split of the TFDS set `dataset`, downloaded and prepared at its first use.
 
@@ -99,6 +98,7 @@ def tfds_images(
       data_dir: the folder of prepared sets; empty is TFDS's own, ~/tensorflow_datasets.
       manual_dir: a folder with archives that were downloaded by hand; empty is none.
       num_validation: how many train examples become validation where the set has no such split.
+      other_sets: names of those that are not TFDS's; a mistyped name may mean one of them.
 
     Raises:
       UserError: an unknown name; a set without images or a train split; a set that cannot be
@@ -106,7 +106,7 @@ def tfds_images(
     """
     check_fields(split, image_size, channels, crop)
     with _quiet():
-        builder = _builder(dataset, data_dir)
+        builder = _builder(dataset, data_dir, other_sets)
         _check_features(dataset, builder.info.features)
         if not builder.is_prepared():
             _prepare(builder, dataset, manual_dir)
@@ -138,16 +138,16 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _builder(dataset: str, data_dir: str) -> tfds.core.DatasetBuilder:
+def _builder(dataset: str, data_dir: str, other_sets: Sequence[str]) -> tfds.core.DatasetBuilder:
     name = re.split("[/:]", dataset)[0]
     folder = os.path.expanduser(data_dir) or None
-    choices, hint = OTHER_SOURCES, ""
+    choices, hint = other_sets, ""
     try:
         if NAME.fullmatch(dataset):
             return tfds.builder(dataset, data_dir=folder)
     except tfds.core.DatasetNotFoundError:
-        known = [*OTHER_SOURCES, *tfds.list_builders(with_community_datasets=False)]
-        choices = difflib.get_close_matches(name, known, cutoff=0.5) or OTHER_SOURCES
+        known = [*other_sets, *tfds.list_builders(with_community_datasets=False)]
+        choices = difflib.get_close_matches(name, known, cutoff=0.5) or other_sets
         hint = "" if HAS_TENSORFLOW else f" (TFDS knows some only with TensorFlow: {INSTALL})"
     except (ValueError, AssertionError, RuntimeError):  # no such configuration or version of it
         configs = tfds.builder_cls(name).builder_configs

@@ -62,7 +62,8 @@ def prepare(data_dir, splits, name="fashion_mnist", file_format="array_record"):
 
 def open_split(data_dir, split, **fields):
     fields = {"dataset": "fashion_mnist", "image_size": 28, "channels": 1, **fields}
-    return tfds_images(split=split, data_dir=str(data_dir), **fields)
+    others = ("mnist_sample", "shapes", "folder", "folders", "omniglot_28")
+    return tfds_images(split=split, data_dir=str(data_dir), other_sets=others, **fields)
 
 
 def levels(source):
