@@ -71,7 +71,7 @@ def test_a_mistyped_set_may_be_any_that_the_factory_knows():
     config = load("vae").to_dict()
     for name in factory.DATA_SETS.keys() - {"tfds"}:
         mistyped = common.data(f"{name}x").to_dict()
-        with pytest.raises(UserError, match=rf"^data\.dataset: .*; did you mean '{name}'\?$"):
+        with pytest.raises(UserError, match=rf"^data\.dataset: .*; did you mean '{name}'\?"):
             factory.build({**config, "data": mistyped})
 
 
