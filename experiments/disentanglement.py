@@ -102,19 +102,19 @@ def _print_plan() -> None:
 
 
 def _run() -> None:
-    found: dict[int, list[Scored]] = {}
-    # Seed by seed: a table of one run each comes first.
-    for seed in range(FLAGS.seeds):
-        for beta, row in _asked().items():
-            run = row.runs()[seed]
-            if not score(run):
-                run.train()
-                run.evaluate("--checkpoint=last", "--metrics=mig")
-            picture = pathlib.Path(FLAGS.results) / f"disentanglement-{beta}.png"
-            if seed == 0:
-                save_png(traversals(run), picture)
-            found.setdefault(beta, []).append(score(run))
-        _write(found)
+    rows = _asked()
+    is_scored = lambda row, run: score(run) is not None
+    tables.fill(list(rows.values()), is_scored, _finish, lambda: _write(rows))
+    for beta, row in rows.items():
+        picture = pathlib.Path(FLAGS.results) / f"disentanglement-{beta}.png"
+        save_png(traversals(row.runs()[0]), picture)
+        print(picture)
+
+
+def _finish(row: Row, run: Run) -> None:
+    del row
+    run.train()
+    run.evaluate("--checkpoint=last", "--metrics=mig")
 
 
 def traversals(run: Run) -> np.ndarray:
@@ -135,8 +135,10 @@ def traversals(run: Run) -> np.ndarray:
     return labelled_rows(np.concatenate(rows), names, TRAVERSAL_STEPS)
 
 
-def _write(found: Mapping[int, Sequence[Scored]]) -> None:
+def _write(rows: Mapping[int, Row]) -> None:
     """The table of what is there until now."""
+    scored = {beta: [each for each in map(score, row.runs()) if each] for beta, row in rows.items()}
+    found = {beta: runs for beta, runs in scored.items() if runs}
     lines = [["beta", *(heading for heading, _ in COLUMNS.values()), "seeds", "run"]]
     records = []
     for beta, runs in found.items():
@@ -158,7 +160,7 @@ def _write(found: Mapping[int, Sequence[Scored]]) -> None:
     path = pathlib.Path(FLAGS.results) / "disentanglement"
     tables.write(path, _caption(), lines, records)
     _figure(path, found)
-    print(f"{path}.md, .tex, .csv, .png, .svg; {path}-BETA.png")
+    print(f"{path}.md, .tex, .csv, .png, .svg")
 
 
 def _figure(path: pathlib.Path, found: Mapping[int, Sequence[Scored]]) -> None:

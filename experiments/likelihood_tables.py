@@ -89,31 +89,20 @@ class Table:
 
     def _run(self) -> None:
         rows = tables.asked(self.rows)
-        # Seed by seed: a table of one run each comes first.
-        for seed in range(FLAGS.seeds):
-            for row in [row for row in rows if not row.lacks()]:
-                run = row.runs()[seed]
-                if not self.score(run):
-                    if any(self._found(rows).values()):  # what follows may take a day
-                        self._write(rows)
-                    run.train()
-                    draws = f"--importance_samples={FLAGS.draws}"
-                    run.evaluate(f"--checkpoint={self.checkpoint}", "--metrics=iw_bound", draws)
-        self._write(rows)
-        print(f"{self._path}.md, .tex, .csv, .png, .svg")
+        is_scored = lambda row, run: self.score(run) is not None
+        tables.fill(rows, is_scored, self._finish, lambda: self._write(rows))
 
-    @property
-    def _path(self) -> pathlib.Path:
-        return pathlib.Path(FLAGS.results) / self.name
-
-    def _found(self, rows: Sequence[Row]) -> dict[str, list[Scored]]:
-        """The runs of each row that have their bound."""
-        runs = {row.name: map(self.score, row.runs()) for row in rows}
-        return {name: [scored for scored in each if scored] for name, each in runs.items()}
+    def _finish(self, row: Row, run: Run) -> None:
+        del row
+        run.train()
+        draws = f"--importance_samples={FLAGS.draws}"
+        run.evaluate(f"--checkpoint={self.checkpoint}", "--metrics=iw_bound", draws)
 
     def _write(self, rows: Sequence[Row]) -> None:
         """The table of what is there until now."""
-        found, path = self._found(rows), self._path
+        runs = {row.name: map(self.score, row.runs()) for row in rows}
+        found = {name: [scored for scored in each if scored] for name, each in runs.items()}
+        path = pathlib.Path(FLAGS.results) / self.name
         of_ours = ("genjax", "seeds", "difference", "in deviations", "run")
         lines, records = [["data set", "model", "published", *of_ours]], []
         for row in rows:
@@ -154,6 +143,7 @@ class Table:
             }
             titles = [f"{TITLES[row.dataset]}: {row.title}" for row in shown]
             tables.panels_figure(path, titles, {"-log p(x), nats": series})
+        print(f"{path}.md, .tex, .csv, .png, .svg")
 
 
 def _printed(published: Published | None) -> str:

@@ -121,15 +121,8 @@ class Table:
         rows = tables.asked(self.rows)
         if FLAGS.inception not in ("", "download") and not pathlib.Path(FLAGS.inception).is_file():
             raise UserError(f"--inception: {FLAGS.inception} is no file")
-        found: dict[str, list[Run]] = {row.name: [] for row in rows}
-        # Seed by seed: a table of one run each comes first.
-        for seed in range(FLAGS.seeds):
-            for row in rows:
-                if not row.lacks():
-                    run = row.runs()[seed]
-                    self._finish(row, run)
-                    found[row.name].append(run)
-            self._write(rows, found)
+        is_scored = lambda row, run: not self._missing(row, run)
+        tables.fill(rows, is_scored, self._finish, lambda: self._write(rows))
 
     def _finish(self, row: Row, run: Run) -> None:
         if self._missing(row, run):
@@ -152,8 +145,14 @@ class Table:
             and None in [column.value(run, checkpoint) for checkpoint in column.checkpoints]
         ]
 
-    def _write(self, rows: Sequence[Row], found: Mapping[str, Sequence[Run]]) -> None:
+    def _is_measured(self, run: Run) -> bool:
+        """Whether it has a value of any column."""
+        values = [column.value(run, each) for column in self.columns for each in CHECKPOINTS]
+        return values.count(None) < len(values)
+
+    def _write(self, rows: Sequence[Row]) -> None:
         """The table of what is there until now."""
+        found = {row.name: list(filter(self._is_measured, row.runs())) for row in rows}
         lines = [line for row in rows for line in self._lines(row, found[row.name])]
         path = pathlib.Path(FLAGS.results) / self.name
         titles = [column.title for column in self.columns]
@@ -178,10 +177,11 @@ class Table:
         row, ours = line.row, line.of != "published"
         if ours and not line.runs:
             empty = [""] * (len(self.columns) - 1)
-            return [row.title, line.of, row.lacks(), *empty, "0", f"`--rows={row.name}`"]
+            missing = row.lacks() or "not run yet"
+            return [row.title, line.of, missing, *empty, "0", f"`--rows={row.name}`"]
         cells = [
             NO_WEIGHTS
-            if ours and not value and column.extractor == "inception"
+            if ours and not value and column.extractor == "inception" and not FLAGS.inception
             else _text(value, ours=ours)
             for column, value in zip(self.columns, line.values, strict=True)
         ]

@@ -144,6 +144,32 @@ def print_plan(rows: Sequence[R], score: Callable[[R, "Run"], str]) -> None:
     print(f"{total:.1f} hours, one run after the other")
 
 
+def fill(
+    rows: Sequence[R],
+    is_scored: Callable[[R, "Run"], bool],
+    score: Callable[[R, "Run"], None],
+    write: Callable[[], None],
+) -> None:
+    """Scores the runs that are not, seed by seed: a table of one run each comes first.
+
+    Args:
+      rows: of the table; those that lack something here are left out.
+      is_scored: whether a row's run has all its values.
+      score: trains and measures a row's run.
+      write: the table of what is there until now.
+    """
+    there = [(row, row.runs()) for row in rows if not row.lacks()]
+    for seed in range(FLAGS.seeds):
+        for row, runs in there:
+            if is_scored(row, runs[seed]):
+                continue
+            # What follows may take a day. A table of nothing would only hide what was there.
+            if any(is_scored(row, run) for row, runs in there for run in runs):
+                write()
+            score(row, runs[seed])
+    write()
+
+
 # --- runs ----------------------------------------------------------------------------------------
 
 

@@ -131,6 +131,31 @@ def test_weights_that_come_later_add_what_was_missing(table, done, tmp_path):
     assert "| B | best | 7.000 | 10.00 |" in (tmp_path / "results" / "samples.md").read_text()
 
 
+def test_what_is_measured_is_in_the_table_before_the_rest_is_trained(
+    table, done, tmp_path, monkeypatch
+):
+    """A later row that is done, and one that is not or lacks the accuracy."""
+    table("--seeds=1", "--rows=fashion_mnist/b")
+    train = tables.Run.train
+
+    def stop(run, *flags):
+        raise tables.Stopped
+
+    monkeypatch.setattr(tables.Run, "train", stop)
+    monkeypatch.setattr(tables.Run, "evaluate", stop)
+    needs = "needs the Inception weights"
+
+    def rows():
+        assert table("--seeds=1", "--rows=fashion_mnist") == 75
+        lines = (tmp_path / "results" / "samples.md").read_text().splitlines()
+        assert f"| B | best | {needs} | 10.00 |  | 1 | `fashion_mnist-b-0` 0abcdefg |" in lines
+        return lines[5]  # below what is published of A
+
+    assert rows() == "| A | genjax | not run yet |  |  | 0 | `--rows=fashion_mnist/a` |"
+    train(ROWS[0].runs()[0])
+    assert rows() == f"| A | best | {needs} | 10.00 |  | 1 | `fashion_mnist-a-0` 0abcdefg |"
+
+
 def test_weights_that_are_not_there_are_named(table, done, capsys):
     assert table("--inception=nowhere.pth") == 2
     assert capsys.readouterr().err == "error: --inception: nowhere.pth is no file\n"
