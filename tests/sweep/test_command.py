@@ -20,7 +20,7 @@ SMALL = [
     "--config.checkpoint.best_metric=elbo",
 ]
 LONG = [
-    "--config.training.duration=1000",
+    "--config.training.duration=500",
     "--config.training.checkpoint_every=100",
     "--config.training.log_every=100",
 ]
@@ -192,7 +192,7 @@ def test_a_worker_that_is_killed_changes_nothing(tmp_path):
     under_way = lambda: [
         path
         for path in workdir.glob("trials/*/checkpoints/100")
-        if not (path.parent / "900").exists()
+        if not (path.parent / "400").exists()
     ]
     wait_for(process, under_way)
     trial = under_way()[0].parents[1]
@@ -202,7 +202,7 @@ def test_a_worker_that_is_killed_changes_nothing(tmp_path):
     found = {row["trial"]: row for row in rows(workdir / "sweep.jsonl")}
     assert sorted(found) == [f"{number:04}" for number in range(8)]
     assert {row["state"] for row in found.values()} == {"finished"}
-    assert {row["step"] for row in found.values()} == {1000}
+    assert {row["step"] for row in found.values()} == {500}
     # It went on from a checkpoint: TensorBoard's files are named by the step that they begin at.
     begun_at = [path.name.rpartition(".")[2] for path in trial.glob("events.*")]
     assert len(begun_at) == 2
