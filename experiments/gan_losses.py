@@ -4,7 +4,7 @@
     python experiments/gan_losses.py --dry_run
     python experiments/gan_losses.py
 
-      --rows=LIST       rows, as fashion_mnist/wgan,fashion_mnist/vae; all without it
+      --rows=LIST       rows to run, as fashion_mnist/wgan,fashion_mnist/vae; all without it
       --seeds=3         runs of each, with the seeds 0, 1, ...
       --inception=FILE  weights by which the FID is defined, or `download`; its cells need them
       --runs=DIR        runs/gan_losses, where run folders are, or are to be
@@ -75,20 +75,21 @@ COLUMNS = (
 CAPTION = (
     "Samples of GANs and VAEs on Fashion-MNIST: 10,000 generated images against the 10,000 test "
     "images, mean and standard deviation over training seeds, of the best checkpoint (by the "
-    "classifier's Fréchet distance on 10,000 validation images) and of the last. Published: FID "
-    "as printed in Dai and Wipf 2019, table 1, whose GANs are those of Lucic et al. 2018, best of "
-    "a search over hyperparameters for each loss. FID: features of Inception (2015-12-05), images "
+    "classifier's Fréchet distance on 10,000 validation images) and of the last. Published: FID as "
+    "printed in Dai and Wipf 2019, table 1, whose GANs are those of Lucic et al. 2018, best of a "
+    "search over hyperparameters for each loss. FID: features of Inception (2015-12-05), images "
     "resized as TensorFlow 1 did. All other columns, in features of a small classifier trained on "
     "Fashion-MNIST, have no published counterpart, and distances in different features can not be "
-    "compared; precision, recall, density and coverage with 5 neighbours. As in the paper: 20 "
-    "epochs of batches of 64, counted in the discriminator's images; the decoder's mean images "
-    "are the samples of a VAE. Not as in the paper: epochs of 50,000 images, since 10,000 of the "
-    "60,000 are for validation; latents of 100 for the GANs and 20 for the VAEs instead of 64; "
-    "DCGAN networks of a quarter of its width without its dense layers of 1,024, made for two CPU "
-    "cores; optimizers of the shipped configs, not searched for, but that of WGAN's critic three "
-    "rates were tried and the paper's is the best; samples from a moving average of the "
-    "generator; five critic steps for WGAN and WGAN-GP, one for the others; batch norm in the "
-    "discriminator, layer norm under a penalty."
+    "compared; precision, recall, density and coverage with 5 neighbours. As published: GANs see "
+    "20 epochs of batches of 64, counted in the discriminator's images; the decoder's mean images "
+    "are the samples of a VAE. Not as published: epochs of 50,000 images, since 10,000 of the "
+    "60,000 are for validation; 20 epochs for the VAEs, too, where the code of Dai and Wipf has "
+    "400; latents of 100 for the GANs and 20 for the VAEs instead of 64; DCGAN networks of a "
+    "quarter of its width without its dense layers of 1,024, made for two CPU cores; optimizers of "
+    "the shipped configs, not searched for, but that of WGAN's critic three rates were tried and "
+    "that of Arjovsky et al. 2017 is the best; samples from a moving average of the generator; "
+    "five critic steps for WGAN and WGAN-GP, one for the others; batch norm in the discriminator, "
+    "layer norm under a penalty."
 )
 TABLE = Table("gan_losses", CAPTION, ROWS, COLUMNS)
 

@@ -31,7 +31,7 @@ class Row(tables.Row):
         """What it needs and has not got here; empty if nothing."""
         if self.dataset != "omniglot_28":
             return tables.lacks_images(self.dataset)
-        if pathlib.Path(FLAGS.omniglot).expanduser().is_file():
+        if pathlib.Path(FLAGS.omniglot).is_file():
             return ""
         return "needs the 28 x 28 Omniglot of Burda et al. 2016 (chardata.mat) as --omniglot"
 
@@ -56,13 +56,13 @@ class Table:
 
     Attributes:
       name: of the files, too.
-      caption: of what was found for each row, with {draws} where their number belongs.
+      caption: of what was found for each row's name, with {draws} where their number belongs.
       rows: in order.
       checkpoint: `best` or `last`, the one that is scored.
     """
 
     name: str
-    caption: Callable[[Mapping[Row, Sequence[Scored]]], str]
+    caption: Callable[[Mapping[str, Sequence[Scored]]], str]
     rows: Sequence[Row]
     checkpoint: str
 
@@ -72,8 +72,8 @@ class Table:
 
     def score(self, run: Run) -> Scored | None:
         """Of evals.jsonl; None where it is not there yet."""
-        wanted = {"metric": "iw_bound", "checkpoint": self.checkpoint, "split": "test", "seed": 0}
-        found = run.rows(**wanted, settings=f"{FLAGS.draws} draws")
+        settings = f"{FLAGS.draws} draws"
+        found = run.rows(self.checkpoint, metric="iw_bound", settings=settings)
         if not found:
             return None
         row = found[-1]
@@ -88,9 +88,8 @@ class Table:
         tables.print_plan(tables.asked(self.rows), told)
 
     def _run(self) -> None:
-        rows = tables.asked(self.rows)
         is_scored = lambda row, run: self.score(run) is not None
-        tables.fill(rows, is_scored, self._finish, lambda: self._write(rows))
+        tables.fill(self.rows, is_scored, self._finish, self._write)
 
     def _finish(self, row: Row, run: Run) -> None:
         del row
@@ -98,17 +97,16 @@ class Table:
         draws = f"--importance_samples={FLAGS.draws}"
         run.evaluate(f"--checkpoint={self.checkpoint}", "--metrics=iw_bound", draws)
 
-    def _write(self, rows: Sequence[Row]) -> None:
-        """The table of what is there until now."""
-        runs = {row.name: map(self.score, row.runs()) for row in rows}
+    def _write(self) -> None:
+        runs = {row.name: map(self.score, row.found()) for row in self.rows}
         found = {name: [scored for scored in each if scored] for name, each in runs.items()}
         path = pathlib.Path(FLAGS.results) / self.name
         of_ours = ("genjax", "seeds", "difference", "in deviations", "run")
         lines, records = [["data set", "model", "published", *of_ours]], []
-        for row in rows:
+        for row in self.rows:
             runs = found[row.name]
             values = [run.nats for run in runs]
-            missing = "" if values else row.lacks() or "not run yet"
+            missing = "" if values else tables.missing(row, self.rows)
             ours = tables.mean_and_deviation(values) or missing
             away = tables.difference(values, row.published) if values and row.published else ()
             signed = [f"{each:+.2f}" for each in away]
@@ -135,14 +133,13 @@ class Table:
             )
         caption = self.caption(found).format(draws=FLAGS.draws)
         tables.write(path, caption, lines, records)
-        shown = [row for row in rows if found[row.name]]
-        if shown:
-            series = {
-                "published": [row.published for row in shown],
-                "genjax": [tables.spread([run.nats for run in found[row.name]]) for row in shown],
-            }
-            titles = [f"{TITLES[row.dataset]}: {row.title}" for row in shown]
-            tables.panels_figure(path, titles, {"-log p(x), nats": series})
+        shown = [row for row in self.rows if found[row.name]]
+        series = {
+            "published": [row.published for row in shown],
+            "genjax": [tables.spread([run.nats for run in found[row.name]]) for row in shown],
+        }
+        titles = [f"{TITLES[row.dataset]}: {row.title}" for row in shown]
+        tables.panels_figure(path, titles, {"-log p(x), nats": series})
         print(f"{path}.md, .tex, .csv, .png, .svg")
 
 

@@ -58,10 +58,12 @@ class Column:
 
     def value(self, run: Run, checkpoint: str) -> float | None:
         """Of a run with sampling seed 0; None where it is not measured yet."""
-        wanted = {"metric": self.metric, "extractor": self.extractor, "checkpoint": checkpoint}
+        wanted = {"metric": self.metric, "extractor": self.extractor}
         if self.n_fake is not None:
             wanted["n_fake"] = self.n_fake
-        found = run.rows(**wanted, split="test", seed=0)
+        if self.extractor == "inception":  # there is another, by clean-fid's rule
+            wanted["resize"] = "tf1_bilinear"
+        found = run.rows(checkpoint, **wanted)
         return self.scale * float(found[-1]["value"]) if found else None
 
     def values(self, runs: Sequence[Run], checkpoint: str) -> list[float]:
@@ -118,15 +120,13 @@ class Table:
         tables.print_plan(tables.asked(self.rows), told)
 
     def _run(self) -> None:
-        rows = tables.asked(self.rows)
         if FLAGS.inception not in ("", "download") and not pathlib.Path(FLAGS.inception).is_file():
             raise UserError(f"--inception: {FLAGS.inception} is no file")
         is_scored = lambda row, run: not self._missing(row, run)
-        tables.fill(rows, is_scored, self._finish, lambda: self._write(rows))
+        tables.fill(self.rows, is_scored, self._finish, self._write)
 
     def _finish(self, row: Row, run: Run) -> None:
-        if self._missing(row, run):
-            run.train()
+        run.train()
         for checkpoints in dict.fromkeys(column.checkpoints for column in self.columns):
             found = self._missing(row, run)
             names = {each.metric for each in found if each.checkpoints == checkpoints}
@@ -150,17 +150,15 @@ class Table:
         values = [column.value(run, each) for column in self.columns for each in CHECKPOINTS]
         return values.count(None) < len(values)
 
-    def _write(self, rows: Sequence[Row]) -> None:
-        """The table of what is there until now."""
-        found = {row.name: list(filter(self._is_measured, row.runs())) for row in rows}
-        lines = [line for row in rows for line in self._lines(row, found[row.name])]
+    def _write(self) -> None:
+        found = {row.name: list(filter(self._is_measured, row.found())) for row in self.rows}
+        lines = [line for row in self.rows for line in self._lines(row, found[row.name])]
         path = pathlib.Path(FLAGS.results) / self.name
         titles = [column.title for column in self.columns]
         header = ["model", "", *titles, "seeds", "run"]
         records = [record for line in lines for record in self._records(line)]
         tables.write(path, self.caption, [header, *map(self._cells, lines)], records)
-        if panels := self._panels(rows, lines):
-            tables.panels_figure(path, [row.title for row in rows], panels)
+        tables.panels_figure(path, [row.title for row in self.rows], self._panels(lines))
         print(f"{path}.md, .tex, .csv, .png, .svg")
 
     def _lines(self, row: Row, runs: Sequence[Run]) -> list[Line]:
@@ -177,17 +175,24 @@ class Table:
         row, ours = line.row, line.of != "published"
         if ours and not line.runs:
             empty = [""] * (len(self.columns) - 1)
-            missing = row.lacks() or "not run yet"
+            missing = tables.missing(row, self.rows)
             return [row.title, line.of, missing, *empty, "0", f"`--rows={row.name}`"]
         cells = [
-            NO_WEIGHTS
-            if ours and not value and column.extractor == "inception" and not FLAGS.inception
-            else _text(value, ours=ours)
+            self._ours(column, line, value) if ours else _printed(value)
             for column, value in zip(self.columns, line.values, strict=True)
         ]
         runs = line.runs if line.of == CHECKPOINTS[0] else ()  # the same for the other
         names = ", ".join(f"`{run.workdir.name}` {run.config_hash[:8]}" for run in runs)
         return [row.title, line.of, *cells, str(len(line.runs)) if ours else "", names]
+
+    def _ours(self, column: Column, line: Line, value: Published | None) -> str:
+        """In four digits of the mean, and of how many runs if not of all."""
+        if not value:
+            return NO_WEIGHTS if column.extractor == "inception" and not FLAGS.inception else ""
+        digits = max(3 - math.floor(math.log10(abs(value.value))), 0) if value.value else 3
+        text = " ± ".join(f"{each:.{digits}f}" for each in _numbers(value))
+        measured = len(column.values(line.runs, line.of))
+        return text + (f" ({measured} of {len(line.runs)})" if measured < len(line.runs) else "")
 
     def _records(self, line: Line) -> list[Record]:
         """One for each column."""
@@ -200,33 +205,33 @@ class Table:
                 "metric": column.title,
                 "extractor": column.extractor,
                 "mean": value.value if value else "",
-                "deviation": value.deviation if value else "",
+                "deviation": value.deviation if value and value.deviation else "",
                 "values": " ".join(map(str, column.values(line.runs, line.of))),
                 "runs": " ".join(run.workdir.name for run in line.runs),
                 "config_hashes": " ".join(run.config_hash for run in line.runs),
-                "needs": line.row.lacks() if ours and not line.runs else "",
+                "missing": tables.missing(line.row, self.rows) if ours and not line.runs else "",
             }
             for column, value in zip(self.columns, line.values, strict=True)
         ]
 
-    def _panels(
-        self, rows: Sequence[Row], lines: Sequence[Line]
-    ) -> dict[str, dict[str, list[Published | None]]]:
+    def _panels(self, lines: Sequence[Line]) -> dict[str, dict[str, list[Published | None]]]:
         panels = {}
         for index, column in enumerate(self.columns):
             of = {(line.row.name, line.of): line.values[index] for line in lines}
             if any(of.values()):
                 panels[column.title] = {
-                    series: [of.get((row.name, series)) for row in rows]
+                    series: [of.get((row.name, series)) for row in self.rows]
                     for series in ("published", *CHECKPOINTS)
                 }
         return panels
 
 
-def _text(value: Published | None, *, ours: bool) -> str:
-    """A published value as it is printed; four digits of ours, its deviation as far as these go."""
-    if value is None:
-        return ""
-    decimals = max(3 - math.floor(math.log10(abs(value.value))), 0) if value.value else 3
-    numbers = [value.value, *([value.deviation] if value.deviation else [])]
-    return " ± ".join(f"{each:.{decimals}f}" if ours else f"{each:g}" for each in numbers)
+def _printed(value: Published | None) -> str:
+    """As its paper has it, with as many decimals in both numbers."""
+    numbers = _numbers(value) if value else ()
+    decimals = max((len(f"{each:g}".partition(".")[2]) for each in numbers), default=0)
+    return " ± ".join(f"{each:.{decimals}f}" for each in numbers)
+
+
+def _numbers(value: Published) -> tuple[float, ...]:
+    return value if value.deviation else value[:1]

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import functools
 import importlib
+import os
 import pathlib
 import re
 import signal
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import matplotlib
 import tensorflow_datasets as tfds
 from absl import flags, logging
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -26,19 +28,23 @@ from genjax.data.tfds_images import tfds_images
 from genjax.errors import UserError, choose
 from genjax.evaluation.rows import read_rows
 from genjax.factory import Experiment
-from genjax.loaded import checkpoints_of
-from genjax.run_folder import check_writable
+from genjax.run_folder import check_writable, claim, read_config
+from genjax.training.checkpoint import Checkpoints
 from genjax.training.stopping import TEMPORARY_FAILURE, Stopped
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TIMED_BLOCKS = 3
 #: Data sets that come with the project; all others are of TensorFlow Datasets.
 EMBEDDED = ("mnist_sample", "shapes")
+#: Fields that say where images are, which differs from machine to machine.
+PLACES = ("data_dir", "manual_dir", "path")
+#: Flags that name a file or a folder; launch.py and this process have to mean the same.
+PATHS = {"runs", "results", "data_dir", "manual_dir", "inception", "omniglot"}
 
 Record = Mapping[str, Any]
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("rows", [], "Rows, or the beginnings of rows.")
+flags.DEFINE_list("rows", [], "Rows that are run, or the beginnings of rows.")
 flags.DEFINE_integer("seeds", 3, "Runs of each row.", lower_bound=1)
 flags.DEFINE_string("runs", "", "Where run folders are; empty: runs/ and the script's name.")
 flags.DEFINE_string("results", str(ROOT / "results"), "Where the table goes.")
@@ -77,6 +83,8 @@ def main(argv: Sequence[str], doc: str, plan: Callable[[], None], run: Callable[
         for text in FLAGS(argv)[1:]:
             raise UserError(f"{text!r}: is no flag; flags are written --name=value")
         logging.set_verbosity(logging.ERROR)
+        for name in PATHS & set(FLAGS):
+            FLAGS[name].value = os.path.expanduser(FLAGS[name].value)
         if not FLAGS.runs:
             FLAGS.runs = f"runs/{pathlib.Path(argv[0]).stem}"
         check_writable("--runs", pathlib.Path(FLAGS.runs))
@@ -128,7 +136,7 @@ def print_plan(rows: Sequence[R], score: Callable[[R, "Run"], str]) -> None:
         epochs = statistics.fmean(ended) if ended else most
         for run in runs:
             where = f"{row.name}, {run.workdir.name}"
-            if scored := score(row, run):
+            if (scored := score(row, run)) and not run.is_under_way:
                 print(f"{where}: done, {scored}")
             elif run.is_trained:
                 print(f"{where}: trained, to be scored")
@@ -150,24 +158,36 @@ def fill(
     score: Callable[[R, "Run"], None],
     write: Callable[[], None],
 ) -> None:
-    """Scores the runs that are not, seed by seed: a table of one run each comes first.
+    """Scores the runs that were asked for and are not, seed by seed: one of each row comes first.
 
     Args:
-      rows: of the table; those that lack something here are left out.
+      rows: of the table; those that were not asked for, or lack something here, are not run.
       is_scored: whether a row's run has all its values.
       score: trains and measures a row's run.
-      write: the table of what is there until now.
+      write: the table of all runs that are there until now.
+
+    Raises:
+      UserError: no row can be run, and none was.
     """
-    there = [(row, row.runs()) for row in rows if not row.lacks()]
+    there = [row for row in asked(rows) if not row.lacks()]
+    has_any = lambda: any(is_scored(row, run) for row in rows for run in row.found())
     for seed in range(FLAGS.seeds):
-        for row, runs in there:
-            if is_scored(row, runs[seed]):
+        for row in there:
+            run = row.runs()[seed]
+            if is_scored(row, run) and not run.is_under_way:
                 continue
-            # What follows may take a day. A table of nothing would only hide what was there.
-            if any(is_scored(row, run) for row, runs in there for run in runs):
+            if has_any():  # what follows may take a day
                 write()
-            score(row, runs[seed])
+            score(row, run)
+    if not has_any():  # a table of nothing would take the place of one that was there
+        needs = "; ".join(dict.fromkeys(row.lacks() for row in asked(rows)))
+        raise UserError(f"--rows: nothing to be run here: {needs}")
     write()
+
+
+def missing(row: R, rows: Sequence[R]) -> str:
+    """What the table of these rows says of one without a run."""
+    return (row.lacks() if row in asked(rows) else "") or "not run yet"
 
 
 # --- runs ----------------------------------------------------------------------------------------
@@ -187,7 +207,8 @@ def launch(*arguments: str) -> None:
         code = process.wait()
         for number, heard in before.items():
             signal.signal(number, heard)
-    if code in (TEMPORARY_FAILURE, -signal.SIGTERM):  # the latter while it was starting
+    # By a signal while it was starting, and by Ctrl-C in what is no training.
+    if code in (TEMPORARY_FAILURE, -signal.SIGTERM, 128 + signal.SIGINT):
         raise Stopped
     if code < 0:
         print(f"error: launch.py: {signal.Signals(-code).name} ended it", file=sys.stderr)
@@ -225,24 +246,40 @@ class Run:
         """Adds rows to its evals.jsonl."""
         launch("evaluate", f"--workdir={self.workdir}", *flags)
 
-    def rows(self, **wanted: Any) -> list[dict[str, Any]]:
-        """Those of evals.jsonl that have these values."""
+    def rows(self, checkpoint: str, **wanted: Any) -> list[dict[str, Any]]:
+        """Those of evals.jsonl of the test split and this checkpoint, as it is now, with seed 0."""
+        wanted |= {"checkpoint": checkpoint, "split": "test", "seed": 0}
+        if step := self._steps.get(checkpoint):
+            wanted["step"] = step
         rows = read_rows(self.workdir / "evals.jsonl")
         return [row for row in rows if wanted.items() <= row.items()]
 
     @functools.cached_property
-    def experiment(self) -> Experiment:
-        """What its config describes."""
+    def whole_config(self) -> dict[str, Any]:
+        """The shipped config, with the fields that differ."""
         name, _, dataset = self.config.partition(":")
         config = importlib.import_module(f"configs.{name}").get_config(dataset)
         for path, value in self.fields.items():
             config.update_from_flattened_dict({path: value})
-        return factory.build(config.to_dict())
+        return config.to_dict()
+
+    @functools.cached_property
+    def experiment(self) -> Experiment:
+        """What its config describes."""
+        return factory.build(self.whole_config)
+
+    def check(self) -> None:
+        """Raises a UserError if its folder is of another config, but for where images are."""
+        if not (self.workdir / "config.json").is_file():
+            return
+        there = read_config(self.workdir)["data"]
+        places = {name: there[name] for name in PLACES if name in there}
+        claim(self.workdir, {**self.whole_config, "data": {**self.whole_config["data"], **places}})
 
     @property
     def config_hash(self) -> str:
         """As its rows have it; it has to be scored."""
-        return self.rows()[-1]["config_hash"]
+        return read_rows(self.workdir / "evals.jsonl")[-1]["config_hash"]
 
     @property
     def epochs(self) -> float:
@@ -252,13 +289,20 @@ class Run:
     @property
     def is_trained(self) -> bool:
         """Whether there is nothing left to train."""
-        return self.experiment.cadence.is_over(self._steps)
+        return bool(self._steps) and not self.is_under_way
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether there are checkpoints, and more to train."""
+        steps = self._steps
+        return bool(steps) and not self.experiment.cadence.is_over(steps)
 
     @property
     def _steps(self) -> dict[str, int]:
         if not self.workdir.is_dir():
             return {}
-        with checkpoints_of(self.experiment, self.workdir) as checkpoints:
+        kept = self.whole_config["checkpoint"]
+        with Checkpoints(self.workdir, **kept, read_only=True) as checkpoints:
             return checkpoints.steps()
 
 
@@ -293,15 +337,30 @@ class Row:
         return {} if self.dataset in EMBEDDED else tfds
 
     def runs(self) -> list[Run]:
-        """Its run with each seed."""
-        fields = {**self.places(), **self.fields}
-        folder, name = pathlib.Path(FLAGS.runs), self.name.replace("/", "-")
-        return [
-            Run(
-                folder / f"{name}-{seed}", f"{self.config}:{self.dataset}", {**fields, "seed": seed}
-            )
-            for seed in range(FLAGS.seeds)
-        ]
+        """Those that were asked for."""
+        return list(map(self._run, range(FLAGS.seeds)))
+
+    def found(self) -> list[Run]:
+        """Those that have a folder.
+
+        Raises:
+          UserError: a folder is of another config.
+        """
+        folders = pathlib.Path(FLAGS.runs).glob(f"{self._folder}-*")
+        seeds = [each.name.removeprefix(f"{self._folder}-") for each in folders]
+        runs = [self._run(seed) for seed in sorted(map(int, filter(str.isdecimal, seeds)))]
+        for run in runs:
+            run.check()
+        return runs
+
+    @property
+    def _folder(self) -> str:
+        return self.name.replace("/", "-")
+
+    def _run(self, seed: int) -> Run:
+        workdir = pathlib.Path(FLAGS.runs) / f"{self._folder}-{seed}"
+        fields = {**self.places(), **self.fields, "seed": seed}
+        return Run(workdir, f"{self.config}:{self.dataset}", fields)
 
 
 def steps_per_epoch(experiment: Experiment) -> float:
@@ -326,7 +385,7 @@ def seconds_per_epoch(experiment: Experiment) -> float:
 def lacks_images(dataset: str) -> str:
     """What a data set needs and has not got here; empty if it can be read.
 
-    But with --dry_run, one that is not prepared is prepared, from --manual_dir or the Internet.
+    Without --dry_run, one that is not prepared is prepared, from --manual_dir or the Internet.
     """
     places = {"data_dir": FLAGS.data_dir, "manual_dir": FLAGS.manual_dir}
     if dataset in EMBEDDED or tfds.builder(dataset, data_dir=FLAGS.data_dir or None).is_prepared():
@@ -459,8 +518,14 @@ def panels_figure(
     first.set_ylim(len(rows) - 0.5, -0.5)
     legend = {"loc": "outside upper right", "ncols": len(handles), "frameon": False}
     figure.legend(handles.values(), handles.keys(), **legend)
-    for suffix in (".png", ".svg"):
-        figure.savefig(path.with_suffix(suffix), dpi=150)
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: pathlib.Path) -> None:
+    """`path`.png and .svg; the same values give the same files."""
+    with matplotlib.rc_context({"svg.hashsalt": path.name}):
+        figure.savefig(path.with_suffix(".png"), dpi=150)
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
 
 
 #: How a series is drawn.

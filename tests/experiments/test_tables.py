@@ -1,11 +1,15 @@
 """The files that set a table beside our runs: nothing is left out, nothing is made up."""
 
 import csv
+import json
+import os
+import pathlib
 
 import pytest
 
 from experiments import tables
-from experiments.tables import LaunchError, Published
+from experiments.tables import FLAGS, LaunchError, Published, Row, Run
+from genjax.errors import UserError
 from genjax.training.stopping import Stopped
 
 
@@ -26,7 +30,7 @@ def test_a_data_set_that_can_not_be_prepared_says_what_it_needs(tmp_path, capsys
     assert tables.lacks_images("shapes") == ""
 
 
-@pytest.mark.parametrize("end", ["sys.exit(75)", "os.kill(os.getpid(), 15)"])
+@pytest.mark.parametrize("end", ["sys.exit(75)", "sys.exit(130)", "os.kill(os.getpid(), 15)"])
 def test_who_asks_launch_py_to_stop_has_asked_the_table(end, tmp_path, monkeypatch):
     (tmp_path / "launch.py").write_text(f"import os, sys\n{end}")
     monkeypatch.setattr(tables, "ROOT", tmp_path)
@@ -72,6 +76,137 @@ def test_a_table_is_written_for_people_papers_and_programs(tmp_path):
 
 def test_a_figure_shows_what_is_published_where_there_is_nothing_of_ours(tmp_path):
     series = {"published": [Published(2.0, 0.1), Published(3.0)], "genjax": [Published(2.1), None]}
-    tables.panels_figure(tmp_path / "figure", ["a", "b"], {"nats": series})
-    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "figure.svg").is_file()
+    drawn = []
+    for _ in range(2):
+        tables.panels_figure(tmp_path / "figure", ["a", "b"], {"nats": series})
+        drawn.append([(tmp_path / f"figure{suffix}").read_bytes() for suffix in (".png", ".svg")])
+    assert drawn[0][0].startswith(b"\x89PNG")
+    assert drawn[0] == drawn[1]
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+ROW = Row("mnist_sample/a", "A", "vae", {"model.latent_size": 7})
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """The folder of runs, which --runs names."""
+    FLAGS(["x", f"--runs={tmp_path}"])
+    yield tmp_path
+    FLAGS.unparse_flags()
+    for name in ("runs", "rows", "seeds"):
+        FLAGS[name].unparse()
+    FLAGS.mark_as_parsed()
+
+
+def scored(run, step):
+    """Adds a bound to evals.jsonl as `evaluate` writes it."""
+    row = {"metric": "elbo", "checkpoint": "last", "split": "test", "seed": 0, "step": step}
+    run.workdir.mkdir(exist_ok=True)
+    with (run.workdir / "evals.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def described(run, **data):
+    """Makes config.json as `train` does, on a machine that has its images somewhere else."""
+    config = run.whole_config
+    run.workdir.mkdir(exist_ok=True)
+    text = json.dumps({**config, "data": {**config["data"], **data}})
+    (run.workdir / "config.json").write_text(text)
+
+
+def test_runs_are_found_by_their_folders_whatever_was_asked_for(runs):
+    for name in ("mnist_sample-a-10", "mnist_sample-a-2", "mnist_sample-a-b-0", "mnist_sample-b-0"):
+        (runs / name).mkdir()
+    assert [run.workdir.name for run in ROW.found()] == ["mnist_sample-a-2", "mnist_sample-a-10"]
+    assert [run.fields["seed"] for run in ROW.found()] == [2, 10]
+    assert [run.workdir.name[-1] for run in ROW.runs()] == ["0", "1", "2"]
+
+
+def test_a_folder_of_another_config_is_refused_but_one_with_images_elsewhere_is_not(runs):
+    row = Row("fashion_mnist/a", "A", "vae", {"model.latent_size": 7})
+    described(row.runs()[1], data_dir="/elsewhere", manual_dir="/there")
+    assert [run.fields["seed"] for run in row.found()] == [1]
+    other = Row(row.name, "A", "vae", {"model.latent_size": 8})
+    with pytest.raises(UserError, match=r"model.latent_size \(7 there, 8 here\)"):
+        other.found()
+
+
+def test_scores_are_those_of_the_checkpoint_that_is_there(runs, monkeypatch):
+    run = ROW.runs()[0]
+    scored(run, 40)
+    scored(run, 80)
+    monkeypatch.setattr(Run, "_steps", {"last": 80})
+    assert [row["step"] for row in run.rows("last", metric="elbo")] == [80]
+    assert run.rows("best") == []
+    # Checkpoints that were taken away leave scores behind.
+    monkeypatch.setattr(Run, "_steps", {})
+    assert [row["step"] for row in run.rows("last")] == [40, 80]
+    assert not run.is_under_way
+
+
+def test_a_run_that_was_stopped_and_scored_by_hand_is_not_done(runs, monkeypatch):
+    """20 of 40 epochs of 4,000 images, 128 in a batch, are 625 steps."""
+    done = []
+    scored(ROW.runs()[0], 625)
+    monkeypatch.setattr(Run, "_steps", {"last": 625})
+
+    def score(row, run):
+        monkeypatch.setattr(Run, "_steps", {"last": 1250})
+        scored(run, 1250)
+        done.append(run.fields["seed"])
+
+    FLAGS["seeds"].value = 1
+    is_scored = lambda row, run: bool(run.rows("last"))
+    for _ in range(2):
+        tables.fill([ROW], is_scored, score, lambda: None)
+    assert done == [0]
+
+
+def test_what_was_not_asked_for_is_not_run_and_stays_in_the_table(runs):
+    rows = [ROW, Row("shapes/b", "B", "beta_vae", {}), Row("shapes/c", "C", "beta_vae", {})]
+    FLAGS["rows"].value = ["shapes/b"]
+    FLAGS["seeds"].value = 2
+    scored(ROW.runs()[1], 9)
+    done, written = [], []
+    is_scored = lambda row, run: bool(run.rows("last"))
+
+    def score(row, run):
+        done.append(run.workdir.name)
+        scored(run, 9)
+
+    def write():
+        written.append([sum(is_scored(row, run) for run in row.found()) for row in rows])
+
+    tables.fill(rows, is_scored, score, write)
+    assert done == ["shapes-b-0", "shapes-b-1"]
+    assert written == [[1, 0, 0], [1, 1, 0], [1, 2, 0]]
+    assert tables.missing(rows[2], rows) == "not run yet"
+
+
+def test_where_nothing_can_be_run_nothing_is_written(runs):
+    class Lacking(Row):
+        def lacks(self):
+            return f"needs {self.dataset}"
+
+    rows = [Lacking("mnist/a", "A", "vae", {}), Lacking("cifar10/b", "B", "vae", {})]
+    with pytest.raises(UserError, match="--rows: nothing to be run here: needs mnist; needs cif"):
+        tables.fill(rows, lambda *_: True, pytest.fail, pytest.fail)
+    FLAGS["rows"].value = ["mnist"]
+    scored(rows[1].runs()[2], 9)
+    written = []
+    tables.fill(rows, lambda *_: True, pytest.fail, lambda: written.append(1))
+    assert written == [1]
+    assert [tables.missing(row, rows) for row in rows] == ["needs mnist", "not run yet"]
+
+
+def test_a_home_is_the_same_for_the_table_and_for_launch_py(runs, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = []
+    typed = ["x.py", "--runs=~/runs", "--results=~/results"]
+    FLAGS.unparse_flags()
+    assert tables.main(typed, "", pytest.fail, lambda: found.extend(ROW.runs())) == 0
+    assert {run.workdir.parent for run in found} == {tmp_path / "runs"}
+    assert pathlib.Path(os.path.expanduser("~/results")) == pathlib.Path(FLAGS.results)
+    FLAGS["results"].unparse()
