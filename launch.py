@@ -123,7 +123,7 @@ CACHE = Flag(
     "Where compiled programs and decoded pictures are kept for later starts; --cache= keeps none.",
 )
 #: `--config=FILE` and `--config.FIELD`, as arguments.
-CONFIG, FIELD = re.compile("--?config="), re.compile(r"--?(?:no)?config\.([\w.]+)")
+CONFIG, FIELD = re.compile("--?config="), re.compile(r"--?(?:no)?config\.([^=]*)")
 MISSING_CONFIG = "--config: is missing; for example --config=configs/vae.py"
 #: Flags that name files and folders.
 PATHS = {"out", "input", "output", "mask", "masks", "before", "after", "plus", "minus"}
@@ -509,6 +509,11 @@ def main(argv: list[str]) -> int:
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except OSError as error:  # a place that can not be read, a full disk
+        if not error.filename:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except Stopped:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return TEMPORARY_FAILURE
@@ -655,12 +660,17 @@ def _run(name: str, values: dict[str, Any]) -> None:
         workdir = workdir or f"runs/{run}"
     if name == "train":
         with processes.losses_stop():
-            commands.train(values["config"], pathlib.Path(workdir).expanduser())
+            commands.train(values["config"], _path(workdir))
         return
     for flag in PATHS & values.keys():
-        values[flag] = pathlib.Path(values[flag]).expanduser() if values[flag] else None
-    run = () if workdir is None else (pathlib.Path(workdir).expanduser(),)
+        values[flag] = _path(values[flag]) if values[flag] else None
+    run = () if workdir is None else (_path(workdir),)
     getattr(commands, name)(*run, **values)
+
+
+def _path(text: str) -> pathlib.Path:
+    """With the home directory for ~; where there is none, as for ~nobody, as it stands."""
+    return pathlib.Path(os.path.expanduser(text))
 
 
 def _keep_cache(folder: str) -> None:

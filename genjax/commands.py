@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import os
 import pathlib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -112,7 +113,7 @@ def train(
 def absolute(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The config with its data set's folders as they are found from anywhere."""
     data = {
-        name: str(pathlib.Path(value).expanduser().absolute())
+        name: os.path.abspath(os.path.expanduser(value))
         if name in ("path", "input_path", "target_path", "data_dir", "manual_dir") and value
         else value
         for name, value in config["data"].items()

@@ -217,7 +217,7 @@ class Loaded:
     def _filled(self, images: Pixels, degradation: str | Degradation, truth: Truth) -> Pixels:
         if isinstance(degradation, str):
             degradation = parse("degradation", degradation)
-        _check_truth(degradation, truth, images)
+        _check_truth(degradation, truth, images, "present")
         if images.ndim == 4:
             present = jax.vmap(degradation.present)(images, truth)
             return np.asarray(_call(self.model, "restore", self.params, images, present))
@@ -413,14 +413,16 @@ def _pixels(
     return images.astype(np.float32)
 
 
-def _check_truth(degradation: Degradation, truth: Truth, images: Pixels) -> None:
-    """Raises a UserError if the truth is not of the form that `degradation` takes."""
+def _check_truth(
+    degradation: Degradation, truth: Truth, images: Pixels, use: str = "forward"
+) -> None:
+    """Raises a UserError if the truth is not of the form that the degradation's `use` takes."""
     lead, shape = images.shape[:-3], images.shape[-3:]
     leaves, structure = jax.tree.flatten(truth)
     given = [np.shape(leaf) for leaf in leaves]
     own = tuple(each[len(lead) :] for each in given)
     fits = all(each[: len(lead)] == lead for each in given)
-    if fits and _takes(degradation, shape, structure, own):
+    if fits and _takes(degradation, use, shape, structure, own):
         return
     image = jax.ShapeDtypeStruct(shape, np.float32)
     _, wanted = jax.eval_shape(degradation, image, jax.random.key(0))
@@ -433,6 +435,7 @@ def _check_truth(degradation: Degradation, truth: Truth, images: Pixels) -> None
 @functools.lru_cache(maxsize=64)  # to trace takes as long as a small network
 def _takes(
     degradation: Degradation,
+    use: str,
     shape: tuple[int, ...],
     structure: jax.tree_util.PyTreeDef,
     shapes: tuple[tuple[int, ...], ...],
@@ -440,10 +443,10 @@ def _takes(
     """Whether a truth of this form goes with an image; what has no use may be missing of it."""
     image, *leaves = (jax.ShapeDtypeStruct(each, np.float32) for each in (shape, *shapes))
     try:
-        seen = jax.eval_shape(degradation.forward, image, structure.unflatten(leaves))
+        made = jax.eval_shape(getattr(degradation, use), image, structure.unflatten(leaves))
     except (KeyError, TypeError, ValueError):
         return False
-    return seen.shape == shape
+    return made.shape == (shape if use == "forward" else (*shape[:2], 1))
 
 
 def check_method(where: str, method: str, model: Any, degradation: Degradation) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -95,6 +96,8 @@ def restore(
         raise UserError(
             "--mask: this network was trained on pictures without holes, and can not be told of any"
         )
+    if damage.has_holes and not (prior or mask or degrade) and loaded.model.told_holes:
+        raise UserError("--mask: is missing; this network has to be told which pixels miss")
     masks = _masks(mask)
     # A trained model wants to know of no more than holes.
     told = MissingPixels() if mask and not prior else damage
@@ -245,9 +248,11 @@ def attribute_direction(loaded: Loaded, attribute: str) -> Pixels:
             f"--attribute: {attribute!r} is a factor of the data set 'shapes', and this run has "
             f"{data['name']!r}; name two folders by --before and --after"
         )
-    low, high = choose("--attribute", attribute, RANGES)
     size, _, channels = loaded.image_shape
-    drawings, amount = Shapes("train", NUM_DRAWINGS, size, channels), PART_OF_RANGE * (high - low)
+    drawings = Shapes("train", NUM_DRAWINGS, size, channels)
+    known = {name: RANGES[name] for name in drawings.factor_names if name in RANGES}
+    low, high = choose("--attribute", attribute, known)
+    amount = PART_OF_RANGE * (high - low)
     pairs: tuple[list, list] = [], []
     for index in range(NUM_DRAWINGS):
         factors = drawings.factors(index)
@@ -380,8 +385,16 @@ def _composed(
     panel = [*small, found.pasted, found.image]
     write_picture(output / "panel.png", Picture(side_by_side(panel)))
     # It comes last: where it lies, all is done.
-    write_picture(output / "composed.png", as_it_came(found.image, pieces[0]))
+    write_picture(output / "composed.png", as_it_came(found.image, _frame(pieces)))
     return found
+
+
+def _frame(pieces: list[Picture]) -> Picture:
+    """An empty picture of the pieces' size: in colour, or deep, if one of them is; opaque."""
+    channels = max(piece.pixels.shape[-1] for piece in pieces)
+    deepest = max((piece.dtype for piece in pieces), key=lambda dtype: np.iinfo(dtype).max)
+    size = pieces[0].pixels.shape[:2]
+    return Picture(np.zeros((*size, channels), np.float32), dtype=deepest)
 
 
 def _classes(loaded: Loaded, labels: str) -> tuple[np.ndarray, np.ndarray]:
@@ -421,14 +434,15 @@ def fitted(pixels: Pixels, shape: tuple[int, int, int]) -> Pixels:
 
 
 def resized(pixels: Pixels, shape: tuple[int, ...]) -> Pixels:
-    """A picture of another height and width; made smaller by means, larger bicubically."""
+    """A picture of another height and width; each made smaller by means, larger bicubically."""
     height, width = shape[:2]
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    smaller = height * width < pixels.shape[0] * pixels.shape[1]
-    how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-    made = cv2.resize(pixels, (width, height), interpolation=how)
-    return made.reshape(height, width, -1).clip(0, 1)
+    # One side after the other: where one grows, OpenCV takes no means along the other.
+    for size in ((pixels.shape[1], height), (width, height)):
+        smaller = math.prod(size) < math.prod(pixels.shape[:2])
+        how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+        if pixels.shape[1::-1] != size:
+            pixels = cv2.resize(pixels, size, interpolation=how).reshape(*size[::-1], -1)
+    return pixels.clip(0, 1)
 
 
 def as_it_came(made: Pixels, picture: Picture) -> Picture:

@@ -153,6 +153,17 @@ def test_a_network_is_told_which_pixels_are_missing(models, images):
     np.testing.assert_allclose(made, restorer.restore(large), atol=1e-5)
 
 
+def test_a_network_takes_what_one_of_several_degradations_left(models, images):
+    """It needs the mask alone; which one it was, nobody has to say."""
+    model, one = models["restore"], images[0]
+    mask = np.ones((28, 28, 1), np.float32)
+    mask[5:9] = 0
+    truth = {"choice": np.int32(1), "present": mask}
+    made = model.restore(one * mask, "gaussian_noise:0.1|missing_box", truth)
+    expected = model.restore(one * mask, "missing_pixels", {"mask": mask})
+    np.testing.assert_array_equal(made, expected)
+
+
 def test_a_grey_prior_sees_the_channels_of_a_colour_picture_one_by_one(models, images):
     colour = np.concatenate([images[0], images[1], images[0]], axis=-1)
     made, deviation = models["vae"].explain(colour, "gaussian_noise", **QUICK)

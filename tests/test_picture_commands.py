@@ -319,6 +319,32 @@ def test_pieces_become_one_picture(picture_runs, digits, tmp_path, capsys):
     assert "was there already" in capsys.readouterr().out
 
 
+def test_what_is_made_of_pieces_is_opaque_and_in_colour_or_deep_if_one_is(picture_runs, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "masks").mkdir()
+    cut = np.dstack([smooth(28, 28, 3), np.zeros((28, 28, 1), np.uint8)])
+    Image.fromarray(cut).save(tmp_path / "in" / "a.png")
+    cv2.imwrite(str(tmp_path / "in" / "b.png"), smooth(28, 28, 1).astype(np.uint16) * 257)
+    for name in ("a", "b"):
+        Image.new("L", (28, 28), 255).save(tmp_path / "masks" / f"{name}.png")
+    flags = [f"--masks={tmp_path / 'masks'}", *QUICK]
+    run("compose", picture_runs["vae"], tmp_path / "in", tmp_path / "out", *flags)
+    made = read_picture(tmp_path / "out" / "composed.png")
+    assert made.alpha is None
+    assert made.pixels.shape == (28, 28, 3)
+    assert made.dtype is np.uint16
+
+
+def test_a_side_that_shrinks_is_a_mean_whatever_the_other_does():
+    """Stripes of black and white, 500 of each: any mean of many is grey."""
+    stripes = np.zeros((20, 1000, 1), np.float32)
+    stripes[:, ::2] = 1
+    np.testing.assert_allclose(picture_commands.resized(stripes, (28, 28, 1)), 0.5, atol=0.03)
+    made = picture_commands.resized(stripes.transpose(1, 0, 2), (25, 40, 1))
+    np.testing.assert_allclose(made, 0.5, atol=1e-6)
+    assert made.shape == (25, 40, 1)
+
+
 def test_a_class_is_turned_into_another(picture_runs, digits, tmp_path):
     for labels in ("3,7", "3,8"):
         run("compose", picture_runs["gan"], digits, tmp_path / labels, f"--labels={labels}")

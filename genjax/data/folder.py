@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import hashlib
+import os
 import pathlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,7 +14,7 @@ from PIL import Image, ImageOps
 from genjax.data.base import SPLITS, Example, check_fields, resize_and_crop
 from genjax.errors import UserError
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,7 @@ def folder(
     test_fraction: float = 0.1,
     max_unreadable: int = 0,
 ) -> Folder:
-    """The pictures of one split of a folder: png, jpg, jpeg, webp or bmp, of any size.
+    """The pictures of one split of a folder, of any size; their names end in `SUFFIXES`.
 
     If sub-folders hold pictures (at any depth), each is a class, in alphabetical order; pictures
     beside them would have none, and are an error. Every file is decoded once to see that it can be.
@@ -90,7 +92,7 @@ def folder(
             f"data.validation_fraction: {validation_fraction} and data.test_fraction: "
             f"{test_fraction} must not be negative and leave a part to train on; try 0.1 and 0.1"
         )
-    root = pathlib.Path(path).expanduser()
+    root = pathlib.Path(os.path.expanduser(path))
     files = _picture_files(root)
     class_names = _class_names(root, files)
     files = _without_unreadable(root, files, max_unreadable)
@@ -98,15 +100,32 @@ def folder(
     return Folder(root, parts[split], class_names, image_size, channels, crop)
 
 
+def picture_files(root: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The pictures in a folder and in those below it, by their paths within it; hidden ones not.
+
+    A link to a folder is one, as long as it does not lead back to where it lies.
+    """
+    above = {root: {root.resolve()}}
+    for name, folders, files in os.walk(root, followlinks=True):
+        here = pathlib.Path(name)
+        below = {each: (here / each).resolve() for each in folders if not each.startswith(".")}
+        folders[:] = [each for each, place in below.items() if place not in above[here]]
+        above |= {here / each: {*above[here], below[each]} for each in folders}
+        for file in files:
+            path = here / file
+            if path.suffix.lower() in SUFFIXES and not file.startswith(".") and path.is_file():
+                yield path.relative_to(root)
+
+
 def _picture_files(root: pathlib.Path) -> tuple[str, ...]:
     """The paths within `root` of all its pictures, sorted; hidden files are none."""
     if not root.is_dir():
         raise UserError(f"data.path: no such folder {str(root)!r}")
-    found = (p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    within = (path.relative_to(root) for path in found)
-    files = sorted(p.as_posix() for p in within if not any(s.startswith(".") for s in p.parts))
+    files = sorted(path.as_posix() for path in picture_files(root))
     if not files:
-        raise UserError(f"data.path: no pictures in {str(root)!r}; they end in {_listed(SUFFIXES)}")
+        raise UserError(
+            f"data.path: no pictures in {str(root)!r}; they end in {', '.join(SUFFIXES)}"
+        )
     return tuple(files)
 
 
@@ -170,7 +189,8 @@ def _split(
     validation_end = num_below(test_fraction + validation_fraction)
     validation_end = min(max(validation_end, test_end + 1), len(order) - 1)
     parts = (order[validation_end:], order[test_end:validation_end], order[:test_end])
-    return {split: tuple(sorted(part)) for split, part in zip(SPLITS, parts, strict=True)}
+    # They stay in that order, in which the classes are mixed: halves and beginnings are alike.
+    return {split: tuple(part) for split, part in zip(SPLITS, parts, strict=True)}
 
 
 def _listed(names: tuple[str, ...], most: int = 5) -> str:

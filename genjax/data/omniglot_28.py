@@ -4,6 +4,7 @@ It comes with the code of Burda et al. 2016: github.com/yburda/iwae, datasets/OM
 """
 
 import functools
+import os
 import pathlib
 
 import numpy as np
@@ -39,7 +40,7 @@ def omniglot_28(*, split: str, path: str, image_size: int = SIZE, channels: int 
         raise UserError(
             "data.path: is empty; name the 28 x 28 Omniglot, as --config.data.path=chardata.mat"
         )
-    file = pathlib.Path(path).expanduser()
+    file = pathlib.Path(os.path.expanduser(path))
     if not file.is_file():
         raise UserError(f"data.path: no such file {str(file)!r}")
     images = _characters(file, file.stat().st_mtime_ns)["testdata" if split == "test" else "data"]

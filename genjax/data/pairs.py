@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import glob
+import os
 import pathlib
 from collections.abc import Iterator
 
@@ -144,7 +145,7 @@ def _by_name(sources: dict[str, Folder], field: str) -> dict[str, str]:
 
 def _is_there(folder: str, name: str) -> bool:
     """Whether there is a picture of this name, be it that it can not be read."""
-    path = pathlib.Path(folder).expanduser() / name
+    path = pathlib.Path(os.path.expanduser(folder)) / name
     found = path.parent.glob(f"{glob.escape(path.name)}.*")
     return any(_name(each.name) == path.name and each.suffix.lower() in SUFFIXES for each in found)
 

@@ -94,9 +94,12 @@ class Decoded:
         with contextlib.suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
             part = file.parent / f"{file.name}.{os.getpid()}"
-            with part.open("wb") as new:
-                np.savez(new, **examples)
-            part.replace(file)
+            try:
+                with part.open("wb") as new:
+                    np.savez(new, **examples)
+                part.replace(file)
+            finally:
+                part.unlink(missing_ok=True)
         return examples
 
 

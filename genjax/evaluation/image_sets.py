@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from genjax.data.base import MODES, to_mode
-from genjax.data.folder import SUFFIXES
+from genjax.data.folder import SUFFIXES, picture_files
 from genjax.errors import UserError
 
 BATCH = 64
@@ -88,10 +88,8 @@ def open_set(path: pathlib.Path) -> ImageSet:
       UserError: nothing there, or nothing that can be read as images or features.
     """
     if path.is_dir():
-        found = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        hidden = lambda file: any(part.startswith(".") for part in file.relative_to(path).parts)
         # `sample` lays an overview beside the samples.
-        files = sorted(file for file in found if not hidden(file) and file.name != "grid.png")
+        files = sorted(path / file for file in picture_files(path) if file.name != "grid.png")
         if not files:
             raise UserError(f"{path}: holds no pictures; they end in {', '.join(SUFFIXES)}")
         first = _open(files[0])

@@ -62,8 +62,11 @@ def latents_of(
     found = prior.restore(
         model, params, nothing, images, {}, key, positions, restarts=restarts, steps=steps
     )
-    # Restart number n has label n, as far as there are labels.
-    best = np.nanargmin(found.energies, 1) if labels is None else np.asarray(labels)
+    energies = np.array(found.energies)
+    if labels is not None:  # those of the restarts are taken in turn
+        taken = np.arange(energies.shape[1]) % model.num_classes
+        energies[taken != np.asarray(labels)[:, None]] = np.inf
+    best = np.nanargmin(energies, 1)
     return found.latents[np.arange(len(images)), best]
 
 

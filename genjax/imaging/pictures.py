@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Shaped
 from PIL import ExifTags, Image
 
+from genjax.data.folder import SUFFIXES, picture_files
 from genjax.errors import UserError, did_you_mean
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 #: These hold 16 bit, and grey with alpha; the others 8 bit, and alpha beside colour or not at all.
 DEEP = (".png", ".tif", ".tiff")
 JPEG_QUALITY = 95
@@ -76,9 +76,7 @@ def pictures_in(path: Path, where: str = "--input") -> list[Path]:
         if path.suffix.lower() not in SUFFIXES:
             raise UserError(f"{where}: {str(path)!r} is no picture; {_endings()}")
         return [Path(path.name)]
-    found = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    within = (file.relative_to(path) for file in found)
-    names = sorted(p for p in within if not any(part.startswith(".") for part in p.parts))
+    names = sorted(picture_files(path))
     if not names:
         raise UserError(f"{where}: no pictures in {str(path)!r}; {_endings()}")
     return names

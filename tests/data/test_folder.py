@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genjax.data.folder import folder
+from genjax.data.folder import folder, picture_files
+from genjax.data.pairs import unpaired_halves
 from genjax.errors import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -49,6 +50,32 @@ def test_sub_folders_are_classes_by_name(tmp_path):
             example = source[index]
             assert example["label"].dtype == np.int32
             assert example["label"] == (0 if example["image"][0, 0, 0] >= 100 else 1)
+
+
+def test_halves_and_beginnings_of_a_split_hold_all_classes(tmp_path):
+    """Of 200 of each of two classes, each half of the training pictures has about as many."""
+    for name in ("a", "b"):
+        fill(tmp_path / name, 200)
+    source = folder(path=str(tmp_path), split="train", image_size=6, channels=1)
+    pairs = unpaired_halves(source)
+    for label in (0, 1):
+        of_all = [example["label"] == label for example in map(source.__getitem__, range(80))]
+        # Of 80 drawn as with a coin, 40 +- 4.5; four deviations.
+        assert 22 <= sum(of_all) <= 58
+        assert 60 <= sum(pairs[index]["label"] == label for index in range(160)) <= 100
+
+
+def test_links_to_folders_are_folders_but_for_those_that_lead_back(tmp_path):
+    fill(tmp_path / "elsewhere", 10)
+    fill(tmp_path / "set" / "a", 10)
+    (tmp_path / "set" / "b").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "a" / "back").symlink_to(tmp_path / "set")
+    (tmp_path / "set" / ".hidden").symlink_to(tmp_path / "elsewhere")
+    source = folder(path=str(tmp_path / "set"), split="train", image_size=6, channels=1)
+    assert source.class_names == ("a", "b")
+    found = sorted(path.as_posix() for path in picture_files(tmp_path / "set"))
+    assert {path.split("/")[0] for path in found} == {"a", "b"}
+    assert len(found) == 20
 
 
 def test_without_sub_folders_there_are_no_labels(tmp_path):

@@ -10,6 +10,7 @@ from linear_model import LATENTS, Generator, Linear, greys, params_of, patterns
 
 from genjax.errors import UserError
 from genjax.imaging import prior
+from genjax.imaging.degradations import Degradation
 from genjax.imaging.latents import FEATHER, compose, find_direction, latents_of, move, seam
 
 SIZE = 12
@@ -139,6 +140,19 @@ def test_a_generators_latents_are_those_under_the_label_that_is_given():
 
 
 # --- several images into one ---------------------------------------------------------------------
+
+
+def test_more_restarts_than_labels_are_weighed_against_one_another():
+    """Of 6 restarts with 2 labels, those under label 1 are the numbers 1, 3 and 5."""
+    model, params = Generator(SIZE, num_classes=2), params_of(W, np.stack([MU, MU + W[0]]))
+    images, labels = model.generate(params, normal(8, LATENTS), jnp.ones(8, jnp.int32)), np.ones(8)
+    few = {"restarts": 6, "steps": 3}
+    places = np.arange(8, dtype=np.int32)
+    every = prior.restore(model, params, Degradation(), images, {}, KEY, places, **few)
+    best = 1 + 2 * np.argmin(np.asarray(every.energies)[:, 1::2], 1)
+    assert set(best.tolist()) == {1, 3, 5}
+    found = latents_of(model, params, images, KEY, labels, **few)
+    np.testing.assert_array_equal(found, every.latents[np.arange(8), best])
 
 
 def flat(value):
