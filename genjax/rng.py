@@ -4,10 +4,12 @@ So step k of a resumed run draws what step k of an unbroken run draws, and an ex
 whichever device holds it.
 """
 
+import functools
 import zlib
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
 from genjax.types import Positions, PRNGKey
@@ -21,6 +23,12 @@ def stream(key: PRNGKey, name: str) -> PRNGKey:
 def key(seed: int | Integer[Array, ""], name: str, step: int | Int[Array, ""] = 0) -> PRNGKey:
     """The key of stream `name` at `step` of the run with this `seed`."""
     return jax.random.fold_in(stream(jax.random.key(seed), name), step)
+
+
+@functools.lru_cache(maxsize=4)
+def shuffled(num: int) -> Int[np.ndarray, " {num}"]:
+    """The numbers from 0 to num - 1 in an order that is the same every time; to be read only."""
+    return np.argsort(np.random.Philox(key=0).random_raw(num), kind="stable")
 
 
 def normal(key: PRNGKey, positions: Positions, shape: tuple[int, ...]) -> Float[Array, "batch ..."]:

@@ -43,6 +43,7 @@ class Seen:
       scores: of the classes' probabilities.
       power: the images' mean power by radius.
       labels: the images' own, or those that the model was asked for.
+      finite: whether all features are numbers.
     """
 
     moments: Moments | None = None
@@ -51,6 +52,7 @@ class Seen:
     scores: InceptionScores | None = None
     power: Float64[np.ndarray, " radius"] | None = None
     labels: Int[np.ndarray, " num"] | None = None
+    finite: bool = True
 
 
 class Comparison(NamedTuple):
@@ -240,9 +242,10 @@ def see(
     Memory grows with their number only where a comparison needs all features.
     """
     needs = frozenset().union(*(comparison.needs for comparison in comparisons))
-    moments, kept, predicted, scores, power = None, [], [], None, 0.0
+    moments, kept, predicted, scores, power, finite = None, [], [], None, 0.0, True
     for images in batches:
         features, logits = extractor(images)
+        finite &= bool(np.isfinite(features).all())
         if "moments" in needs:
             here = Moments.of(features)
             moments = here if moments is None else moments.merge(here)
@@ -262,6 +265,7 @@ def see(
         scores=scores,
         power=power if "power" in needs else None,
         labels=labels,
+        finite=finite,
     )
 
 
@@ -269,9 +273,8 @@ def compare(comparisons: Iterable[Comparison], real: Seen, fake: Seen) -> dict[s
     """The value of each planned score."""
     values: dict[str, float] = {}
     # Of a model that has diverged nothing can be said, and the rest is worth saying.
-    lost = fake.features is not None and not np.isfinite(fake.features).all()
     for comparison in comparisons:
-        if lost and "features" in comparison.needs:
+        if not fake.finite and comparison.of != "real":
             found = [math.nan] * len(comparison.names)
         else:
             found = map(float, comparison.compute(real, fake))

@@ -8,6 +8,7 @@ import numpy as np
 
 from genjax import rng
 from genjax.data.shapes import Shapes
+from genjax.errors import UserError
 from genjax.evaluation.evaluators import float_batches
 from genjax.evaluation.rows import Score
 from genjax.imaging.latents import latents_of
@@ -57,7 +58,13 @@ class DisentanglementEvaluator:
         return [Score(metric=name, n_real=len(self.source), settings=settings) for name in names]
 
     def __call__(self, model: LikelihoodModel, params: PyTree, key: PRNGKey) -> dict[str, float]:
-        """Draws nothing; `key` is not used."""
+        """Draws nothing; `key` is not used.
+
+        Raises:
+          UserError: the model has a single latent, which has no second best.
+        """
+        if model.latent_size < 2:
+            raise UserError("model.latent_size: 1; to compare latents, at least 2 are needed")
         del key
         fit = encode(model, params, self.train, self._num_fit, self.batch_size)
         test = encode(model, params, self.source, len(self.source), self.batch_size)

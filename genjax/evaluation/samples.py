@@ -22,7 +22,7 @@ from genjax.metrics.neighbours import nearest
 from genjax.models.base import Sampler
 from genjax.types import PRNGKey, PyTree
 
-#: Values of training images' features that are held at once: 1 GB of them.
+#: Values of training images whose features are held at once: by pixels 1 GB of them.
 MOST_VALUES = 2**28
 #: Samples among which the ones most like copies are sought, to be looked at.
 MOST_SEEN = 1000
@@ -50,15 +50,10 @@ def in_8_bits(images: np.ndarray) -> np.ndarray:
 def alike(labels: np.ndarray, num: int) -> np.ndarray:
     """`num` labels with the classes in the same shares as in `labels`, shuffled: int32 [num].
 
-    Other shares would show in the Frechet distance, and an order in the Inception score's splits.
+    Other shares would show in the Frechet distance.
     """
     spread = np.sort(labels)[np.arange(num) * len(labels) // num]
-    return spread[shuffled(num)]
-
-
-def shuffled(num: int) -> np.ndarray:
-    """The numbers from 0 to num - 1 in an order that is the same every time."""
-    return np.argsort(np.random.Philox(key=0).random_raw(num), kind="stable")
+    return spread[rng.shuffled(num)]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -120,7 +115,8 @@ class SampleEvaluator:
 class MemorisationEvaluator:
     """The share of samples that are nearer to a training image than its own neighbour is.
 
-    At most `MOST_VALUES` features are held; of a larger set every n-th training image counts.
+    Of training images that have more than `MOST_VALUES` values every n-th counts. All features of
+    these, and of the samples, are held.
     A sample counts as a copy if it lies nearer to the training image next to it than any other
     training image does (1 - authenticity; Alaa et al. 2022, eq. 6). Some new images from the very
     distribution of the training images do, too: the share of those of `source` stands beside it.
@@ -244,8 +240,12 @@ class ClassificationEvaluator:
         num = len(self.train)
         labels = labels_of(self.train, self.batch_size)
         batches = draw(model, params, rng.stream(key, "samples"), num, labels, self.batch_size)
-        images = np.concatenate([np.round(255 * batch).astype(np.uint8) for batch in batches])
-        generated = InMemory(images, labels, self.train.class_names)
+        images = []
+        for batch in batches:
+            if not np.isfinite(batch).all():  # of a model that has diverged
+                return {"cas": math.nan, "cas_of_real": self._of_real}
+            images.append(np.round(255 * batch).astype(np.uint8))
+        generated = InMemory(np.concatenate(images), labels, self.train.class_names)
         return {
             "cas": accuracy_of(self.fit(generated), self.source, self.batch_size),
             "cas_of_real": self._of_real,

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float64, Int, Shaped
 
 from genjax.errors import UserError
+from genjax.rng import shuffled
 
 PredictedLabels = Int[Array | np.ndarray, " num"]
 Logits = Float[Array | np.ndarray, "batch class"]
@@ -104,8 +105,8 @@ class ClassEntropies:
 class InceptionScores:
     """The Inception score of each of several equal parts of a known number of samples.
 
-    Of n samples in s splits, sample i is in split i * s // n; their number is the order in which
-    they come.
+    Of n samples in s splits, the one that comes as number i is in split p[i] * s // n, with p the
+    fixed order of `genjax.rng.shuffled`: samples may come sorted by their class.
 
     Attributes:
       num_samples: how many there will be.
@@ -130,7 +131,8 @@ class InceptionScores:
         numbers = sum(split.count for split in self.splits) + np.cumsum(real) - 1
         if len(numbers) and numbers[-1] >= self.num_samples:
             raise UserError(f"inception score: more than the {self.num_samples} samples announced")
-        here = numbers * len(self.splits) // self.num_samples
+        places = shuffled(self.num_samples)[numbers.clip(0)]  # of what is masked, any
+        here = places * len(self.splits) // self.num_samples
         logits = np.asarray(logits)
         splits = tuple(
             split.add(logits, real & (here == which)) if (here == which).any() else split
@@ -139,6 +141,8 @@ class InceptionScores:
         return dataclasses.replace(self, splits=splits)
 
     def mean_and_deviation(self) -> tuple[float, float]:
-        """Mean and standard deviation of the splits' scores; NaN until each has a sample."""
+        """Mean and standard deviation of the splits' scores; NaN until all samples have come."""
+        if sum(split.count for split in self.splits) < self.num_samples:
+            return float("nan"), float("nan")
         scores = [split.inception_score() for split in self.splits]
         return float(np.mean(scores)), float(np.std(scores))

@@ -45,11 +45,18 @@ def gaps(scores: Matrix) -> PerFactor:
 
 
 def mutual_information(encoded: Encoded) -> Matrix:
-    """I(latent; factor) as a share of the factor's entropy, in [0, 1] (Chen et al. 2018, eq. 6)."""
+    """I(latent; factor) as a share of the factor's entropy, in [0, 1] (Chen et al. 2018, eq. 6).
+
+    0 of a factor that has one value alone.
+    """
     codes = [_classes(code, code) for code in encoded.codes.T]
     factors = [_classes(factor, factor) for factor in encoded.factors.values()]
+    entropies = [_entropy(factor) or 1.0 for factor in factors]
     return np.array(
-        [[_information(code, factor) / _entropy(factor) for factor in factors] for code in codes]
+        [
+            [_information(code, factor) / of for factor, of in zip(factors, entropies, strict=True)]
+            for code in codes
+        ]
     )
 
 

@@ -11,8 +11,8 @@ def active_units(
 ) -> int:
     """The number of dimensions whose posterior mean varies over the data (Burda et al. 2016, 5.2).
 
-    Varies means a variance above `threshold`, in units of the prior's. Takes the posterior means
-    themselves, or their moments where they arrive in batches.
+    Varies means a variance above `threshold`; a standard normal prior's is 1. Takes the posterior
+    means themselves, or their moments where they arrive in batches.
 
     Raises:
       UserError: if there are fewer than two examples.

@@ -203,6 +203,6 @@ def _data_uri(path: Path, longest_side: int) -> str:
         with Image.open(path) as image:
             image.thumbnail((longest_side, longest_side))
             image.save(buffer, "PNG", optimize=True)
-    except OSError as error:
+    except (OSError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: not a picture that can be read") from error
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -49,17 +49,19 @@ def _method(row: Row) -> str:
 
 
 def label_accuracies(rows: list[Row]) -> dict[str, Any] | None:
-    """The share of samples read as asked, by class, of the best checkpoint's last score."""
-    found: dict[tuple, dict[str, float]] = {}
+    """The share of samples read as asked, by class, of the best checkpoint: mean over seeds."""
+    found: dict[tuple, dict[str, dict[int, float]]] = {}
     for row in rows:
         metric, _, name = row["metric"].partition("[")
         if metric == "label_accuracy" and name:
             column = (row.get("checkpoint") or "", row.get("step") or 0, row.get("split") or "")
-            found.setdefault(column, {})[name.removesuffix("]")] = number(row.get("value"))
+            of_class = found.setdefault(column, {}).setdefault(name.removesuffix("]"), {})
+            of_class[row.get("seed") or 0] = number(row.get("value"))
     if not found:
         return None
     column = min(found, key=_column_order)
-    return {"checkpoint": column[0], "step": column[1], "split": column[2], "of": found[column]}
+    means = {name: float(np.mean(list(of.values()))) for name, of in found[column].items()}
+    return {"checkpoint": column[0], "step": column[1], "split": column[2], "of": means}
 
 
 def measured_by(row: Row) -> tuple[str, str, str]:

@@ -40,8 +40,9 @@ def write_sweep_report(
     Returns:
       The file's path.
     """
-    finished = [row for row in rows if row["state"] == "finished"]
-    finished.sort(key=lambda row: number(row["metrics"].get(metric)), reverse=mode == "max")
+    value = lambda row: number(row["metrics"].get(metric))
+    finished = [row for row in rows if row["state"] == "finished" and math.isfinite(value(row))]
+    finished.sort(key=value, reverse=mode == "max")
     swept = list(rows[0]["parameters"]) if rows else []
     seeds = max((len(values) for _, values in settings), default=0)
     known = {name: value for name, value in importances.items() if math.isfinite(value)}
@@ -57,7 +58,7 @@ def write_sweep_report(
         best=workdir / "best.py",
         coordinates=finished
         and coordinates_svg(
-            [[*row["parameters"].values(), number(row["metrics"].get(metric))] for row in finished],
+            [[*row["parameters"].values(), value(row)] for row in finished],
             [*swept, metric],
         ),
         importance=known and named_bars_svg(known, 2),

@@ -88,8 +88,9 @@ def importances(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, flo
 
     Adjusted R^2 of the means over a parameter's values (of a drawn number, over quarters of its
     range by rank): 1 - (1 - R^2) (n - 1) / (n - k) for n trials and k means, at least 0. NaN where
-    there are no more trials than means.
+    there are no more trials than means. A trial whose metric is not a number is left out.
     """
+    rows = [row for row in rows if math.isfinite(float(row["metrics"][metric]))]
     values = np.array([float(row["metrics"][metric]) for row in rows])
     found = {}
     for name in rows[0]["parameters"] if rows else ():

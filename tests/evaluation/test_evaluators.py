@@ -208,6 +208,13 @@ def test_the_bound_counts_every_image_once(batch_size):
     assert {score.n_real for score in evaluate.planned(Fake())} == {NUM}
 
 
+def test_one_image_has_a_bound_and_no_active_units():
+    evaluate = BoundEvaluator(source(1), 4)
+    expected = {"elbo": -5.0, "log_prob": 0.0, "kl": 5.0}
+    assert evaluate(Fake(), {}, KEY) == pytest.approx(expected)
+    assert names(evaluate, Fake()) == tuple(expected)
+
+
 def extractor(num_classes=2) -> ClassifierExtractor:
     return ClassifierExtractor(CornerReader(), {"weight": np.zeros(1)}, num_classes)
 
@@ -356,8 +363,18 @@ def test_a_model_that_has_diverged_has_no_numbers_but_those_of_real_images():
     broken = two_pictures()
     nan = InMemory(np.full((2, SIDE, SIDE, 1), np.nan), np.arange(2, dtype=np.int32), ("a", "b"))
     found = SampleEvaluator(broken, extractor(), NUM, 4, True)(Memory(nan), {}, KEY)
-    assert all(math.isnan(found[name]) for name in ("frechet_distance", "kid", "density"))
-    assert found["classifier_accuracy"] == 1.0
+    assert {"frechet_distance", "kid", "density", "class_entropy", "label_accuracy[a]"} <= set(
+        found
+    )
+    assert found.pop("classifier_accuracy") == 1.0
+    assert all(map(math.isnan, found.values()))
+    quick = SampleEvaluator(broken, extractor(), NUM, 4, False)(Memory(nan), {}, KEY)
+    assert quick.pop("classifier_accuracy") == 1.0
+    assert all(map(math.isnan, quick.values()))
+    fit = lambda source: extractor()
+    cas = ClassificationEvaluator(broken, broken, fit, 4)(Memory(nan), {}, KEY)
+    assert math.isnan(cas["cas"])
+    assert cas["cas_of_real"] == 1.0
     evaluate = MemorisationEvaluator(source(), broken, PixelExtractor(), 4, 4)
     assert math.isnan(evaluate(Memory(nan), {}, KEY)["copies"])
 

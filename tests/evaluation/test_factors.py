@@ -1,10 +1,13 @@
 """Scores of an encoder that reads two factors off drawings, and no others."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
 
 from genjax.data.shapes import shapes
+from genjax.errors import UserError
 from genjax.evaluation import factors
 from genjax.evaluation.factors import DisentanglementEvaluator, encode
 
@@ -14,7 +17,7 @@ SIZE, NUM = 24, 700
 class Reader:
     """Its latents are an image's light, the place of its centroid to the right, and a constant."""
 
-    num_classes = 0
+    num_classes, latent_size = 0, 3
 
 
 def read(model, params, images, key, labels):
@@ -46,6 +49,12 @@ def test_what_can_not_be_seen_is_no_factor():
     grey, coloured = (encode(Reader(), {}, drawings("train", n), 5).factors for n in (1, 3))
     assert [*grey] == ["shape", "scale", "angle", "x", "y", "light"]
     assert [*coloured] == [*grey, "hue"]
+
+
+def test_one_latent_has_no_other_to_be_compared_with():
+    evaluate = DisentanglementEvaluator(drawings("train"), drawings("train"), batch_size=300)
+    with pytest.raises(UserError, match=r"^model.latent_size: 1; "):
+        evaluate(types.SimpleNamespace(latent_size=1), {}, jax.random.key(0))
 
 
 def test_factors_with_a_latent_of_their_own_are_told_and_others_are_not(monkeypatch):

@@ -10,6 +10,7 @@ from genjax.metrics.classification import (
     histogram_entropy,
     label_accuracy,
 )
+from genjax.rng import shuffled
 
 #: Float32 as classifiers give them, some nearly sure of a class.
 LOGITS = np.random.default_rng(0).normal(0, 4, (103, 7)).astype(np.float32)
@@ -96,8 +97,9 @@ def test_inception_scores_of_splits(batch_size):
         garbage = np.full((2, 7), np.nan, np.float32)
         mask = np.arange(len(batch) + 2) >= 2
         scores = scores.add(np.concatenate([garbage, batch]), mask)
-    which = np.arange(103) * 10 // 103
-    expected = [inception_score(LOGITS[which == split]) for split in range(10)]
+    parts = np.argsort(shuffled(103))  # who comes first, second, ... in the fixed order
+    sizes = np.bincount(np.arange(103) * 10 // 103).cumsum()[:-1]
+    expected = [inception_score(LOGITS[part]) for part in np.split(parts, sizes)]
     np.testing.assert_allclose(
         scores.mean_and_deviation(), (np.mean(expected), np.std(expected)), rtol=1e-10
     )
@@ -105,5 +107,13 @@ def test_inception_scores_of_splits(batch_size):
         scores.add(LOGITS[:1])
 
 
-def test_inception_scores_wait_for_every_split():
-    assert np.isnan(InceptionScores.empty(103, 7).add(LOGITS[:90]).mean_and_deviation()[0])
+def test_inception_scores_wait_for_every_sample():
+    assert np.isnan(InceptionScores.empty(103, 7).add(LOGITS[:102]).mean_and_deviation()[0])
+
+
+def test_inception_scores_of_sure_classes_are_their_number_though_they_come_class_by_class():
+    """Of 100 of each of 10 classes, a split of 100 has 10 +- 3 of each: its score is below 10."""
+    sure = 1000.0 * np.eye(10).repeat(100, axis=0)
+    mean, deviation = InceptionScores.empty(1000, 10).add(sure).mean_and_deviation()
+    assert 9 < mean < 10
+    assert deviation < 0.5

@@ -201,7 +201,8 @@ def test_a_config_that_is_no_json_is_named(workdir):
 
 def test_classes_have_bars_of_their_own_and_no_line_in_the_table(workdir):
     rows = [score("label_accuracy", 0.75)]
-    rows += [score(f"label_accuracy[{name}]", v) for name, v in {"Bag": 0.5, "<i>": 1.0}.items()]
+    rows += [score(f"label_accuracy[{name}]", v) for name, v in {"Bag": 0.25, "<i>": 1.0}.items()]
+    rows.append(score("label_accuracy[Bag]", 0.75, seed=1))  # the mean is 0.5
     write_lines(workdir / "evals.jsonl", rows)
     page = report(workdir)
     assert "Read as the class asked for" in page

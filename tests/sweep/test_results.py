@@ -35,6 +35,12 @@ def test_importance_is_the_adjusted_part_of_the_variance():
     assert found["b"] == 0  # 1 - 100/101 * 3/2 is below 0
 
 
+def test_a_trial_without_a_number_says_nothing_of_the_others():
+    rows = [row(0, a=1), row(1, a=1), row(10, a=2), row(11, a=2)]
+    assert importances([row(math.nan, a=3), *rows], "elbo") == importances(rows, "elbo")
+    assert importances([row(math.nan, a=3)], "elbo") == {}
+
+
 def test_of_drawn_numbers_quarters_are_compared():
     # Eight values of a, in quarters of two; the metric is the quarter.
     rows = [row(a // 2, a=a) for a in range(8)]
