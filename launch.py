@@ -28,6 +28,7 @@ Start here:
 goes on from the last checkpoint. A mistake in what you typed ends with one line and exit code 2.
 """
 
+import errno
 import importlib
 import os
 import pathlib
@@ -42,7 +43,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from genjax.errors import UserError, choose, did_you_mean
-from genjax.fields import field_at
+from genjax.fields import Section, field_at
 from genjax.training.stopping import TEMPORARY_FAILURE, Stopped
 
 
@@ -125,6 +126,8 @@ CACHE = Flag(
 #: `--config=FILE` and `--config.FIELD`, as arguments.
 CONFIG, FIELD = re.compile("--?config="), re.compile(r"--?(?:no)?config\.([^=]*)")
 MISSING_CONFIG = "--config: is missing; for example --config=configs/vae.py"
+#: What an operating system says where there is no room left; it names no file.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: Flags that name files and folders.
 PATHS = {"out", "input", "output", "mask", "masks", "before", "after", "plus", "minus"}
 #: Flags that bring processes together.
@@ -510,9 +513,9 @@ def main(argv: list[str]) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except OSError as error:  # a place that can not be read, a full disk
-        if not error.filename:
+        if not error.filename and error.errno not in FULL:
             raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"error: {error.filename or name}: {error.strerror}", file=sys.stderr)
         return 2
     except Stopped:
         print("stopped; the same command goes on from here", file=sys.stderr)
@@ -601,7 +604,12 @@ def _define_config(arguments: list[str], values: flags.FlagValues) -> list[str]:
 def _load_config(text: str) -> ConfigDict:
     """The config of `FILE` or `FILE:argument`."""
     path, _, argument = text.partition(":")
-    return _call("config", path, *([argument] if argument else []))
+    config = _call("config", path, *([argument] if argument else []))
+    if not isinstance(config, ConfigDict):
+        raise UserError(
+            f"--config: {path}: get_config() gives a {type(config).__name__}, and no ConfigDict"
+        )
+    return config
 
 
 def _call(flag: str, path: str, *arguments: str) -> Any:
@@ -651,7 +659,8 @@ def _run(name: str, values: dict[str, Any]) -> None:
     commands = importlib.import_module(f"genjax.{COMMANDS[name].module}")
 
     if name in ("train", "sweep") and not resumes:
-        config = values["config"] = values["config"].to_dict()
+        values["config"] = values["config"].to_dict()
+        config = Section(values["config"])
         data = config["data"]
         run = f"{config['name']}-{data.get('dataset', data['name']).replace('/', '_')}"
         if name == "sweep":

@@ -34,7 +34,7 @@ from genjax.evaluation.extractors import (
 )
 from genjax.evaluation.image_sets import check_pair, open_set
 from genjax.evaluation.rows import Evaluator, append_rows, identity, read_rows, scores_of
-from genjax.evaluation.samples import MemorisationEvaluator, shuffled
+from genjax.evaluation.samples import MemorisationEvaluator
 from genjax.evaluation.sampling import balanced_labels, draw
 from genjax.evaluation.sampling import reconstruct as reconstructions
 from genjax.factory import Experiment
@@ -230,6 +230,8 @@ def _train(
             return scores_of(evaluators, experiment.model, params, rng.key(step, "evaluate"))
 
         watch = Watch(experiment.config)
+        for row in read_rows(workdir / "metrics.jsonl") if is_first() else ():
+            watch(row["step"], row)  # what it said of these, it has said
 
         def watched(step: int, row: Mapping[str, Any]) -> list[str]:
             listen(step, row)
@@ -418,7 +420,7 @@ def _picture_samples(
     Where copies are looked for, and the pictures are not there yet.
     """
     finders = [each for each in evaluators if isinstance(each, MemorisationEvaluator)]
-    path = lambda kind: workdir / "samples" / f"{kind}_{step:08d}.png"
+    path = lambda kind: workdir / "samples" / f"{split}_{kind}_{step:08d}.png"
     kinds = [f"nearest_training_images_by_{each.extractor.name}" for each in finders]
     drawn = ("real_beside_generated", "power_spectrum", *kinds)
     if not finders or all(path(kind).exists() for kind in drawn):
@@ -426,7 +428,7 @@ def _picture_samples(
     from genjax.report.curves import power_curves  # Matplotlib
 
     model, key, source = experiment.model, rng.key(0, "evaluate"), experiment.sources[split]
-    real = to_float(read(source, shuffled(len(source))[:IN_SPECTRUM]))
+    real = to_float(read(source, rng.shuffled(len(source))[:IN_SPECTRUM]))
     labels = real["label"] if model.num_classes else None
     samples = np.concatenate(list(draw(model, params(), key, len(real["image"]), labels)))
     halves = [grids.grid(images[: GRID // 2], 8) for images in (real["image"], samples)]

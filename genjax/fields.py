@@ -118,6 +118,7 @@ def _is_whole(value: float) -> bool:
 COUNT = Rule("a whole number of at least 1", lambda v: _is_whole(v) and v >= 1)
 NUMBER = Rule("a whole number of at least 0", lambda v: _is_whole(v) and v >= 0)
 SEED = Rule("a whole number from 0 to 2^32 - 1", lambda v: _is_whole(v) and 0 <= v < 2**32)
+ANY = Rule("a number", lambda _: True)
 AMOUNT = Rule("a number of at least 0", lambda v: v >= 0)
 RATE = Rule("a number above 0", lambda v: v > 0)
 SHARE = Rule("a number from 0 to 1", lambda v: 0 <= v <= 1)
@@ -149,12 +150,15 @@ NUMBERS = {
     "latent_size": COUNT,
     "learning_rate": RATE,
     "levels": COUNT,
+    "log_var_range": ANY,
     "max_to_keep": COUNT,
+    "min_log_scale": ANY,
     "num_components": COUNT,
     "num_samples": SAMPLES,
     "penalty_weight": AMOUNT,
     "pool_size": COUNT,
     "rollbacks": NUMBER,
+    "scale": RATE,
     "second_widths": COUNT,
     "seed": SEED,
     "steps_per_call": COUNT,
@@ -162,6 +166,10 @@ NUMBERS = {
     "width": COUNT,
     "widths": COUNT,
 }
+
+
+#: Those of which there are several, or may be.
+LISTS, MAY_BE_LISTS = {"widths", "second_widths", "log_var_range"}, {"latent_size"}
 
 
 def check_number(where: str, value: Any, rule: Rule) -> None:
@@ -177,5 +185,9 @@ def check_numbers(section: Section) -> None:
         if isinstance(value, Section):
             check_numbers(value)
         elif name in NUMBERS:
-            for each in value if isinstance(value, list | tuple) else [value]:
-                check_number(f"{section.path}{name}", each, NUMBERS[name])
+            where, is_list = f"{section.path}{name}", isinstance(value, list | tuple)
+            if is_list != (name in LISTS) and name not in MAY_BE_LISTS:
+                kind = "a list of numbers" if name in LISTS else NUMBERS[name].text
+                raise UserError(f"{where}: {value!r} is not {kind}")
+            for each in value if is_list else [value]:
+                check_number(where, each, NUMBERS[name])

@@ -15,7 +15,7 @@ from rich.console import Console
 from genjax import rng
 from genjax.data.shapes import RANGES, Shapes, render
 from genjax.errors import UserError, choose
-from genjax.fields import COUNT, SEED, Rule, check_number
+from genjax.fields import ANY, COUNT, SEED, check_number
 from genjax.imaging.degradations import Degradation, MissingPixels, parse
 from genjax.imaging.latents import Composed
 from genjax.imaging.pictures import Picture, pictures_in, read_picture, write_picture
@@ -31,7 +31,6 @@ CONSOLE = Console(soft_wrap=True, highlight=False)
 #: Pairs of drawings from which a factor's direction is found, and how far apart they are, as a
 #: share of the factor's range.
 NUM_DRAWINGS, PART_OF_RANGE = 2000, 0.1
-ANY = Rule("a number", lambda _: True)
 
 Pixels = np.ndarray
 

@@ -189,8 +189,11 @@ def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
     """Writes `value` to `path`, the whole of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def describe(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ from genjax.evaluation.evaluators import ReconstructionEvaluator
 from genjax.evaluation.samples import MemorisationEvaluator
 from genjax.metrics.distribution import Moments, frechet_distance
 from genjax.models.base import sample_latents
-from genjax.training import loop
+from genjax.training import health, loop
 from genjax.training.checkpoint import Checkpoints
 
 
@@ -131,8 +131,13 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(runs, beside_judge, monkeypa
     assert "stopped; the same command goes on from here" in capsys.readouterr().err
     assert rows(workdir / "metrics.jsonl")[-1]["step"] == 12
     assert (workdir / "checkpoints" / "12").is_dir()
+    watched, watch = [], health.Watch.__call__
+    record = lambda self, step, row: watched.append(step) or watch(self, step, row)
+    monkeypatch.setattr(health.Watch, "__call__", record)
     run(*train_flags("vae", workdir))
     assert_same_run(workdir, runs / "vae")
+    # Who looks for illnesses knows the rows before the stop, too.
+    assert watched == [row["step"] for row in rows(workdir / "metrics.jsonl")]
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(runs, beside_judge, capsys):

@@ -263,6 +263,7 @@ def test_a_network_of_images_has_the_answers_channels_and_its_own_norms(fields_o
     refused("restore_l1", "generator.name: ", generator__name="unett")
     refused("restore_gan", "discriminator.name: ", discriminator__name="unet")
     refused("restore_l1", "generator.blocks: 0.5 is not a whole", generator__blocks=0.5)
+    refused("restore_l1", "generator.width: (8, 8) is not a whole", generator__width=(8, 8))
 
 
 def test_a_change_to_an_image_has_its_channels(fields_only):

@@ -166,6 +166,35 @@ def refuse(capsys, typed: str) -> str:
     return lines[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", "get_config() gives a dict, and no ConfigDict"),
+        ("ConfigDict({'data': {'name': 'shapes'}})", "error: name: is missing"),
+        ("ConfigDict({'name': 'vae'})", "error: data: is missing"),
+        ("changed('encoder.widths', 300)", "encoder.widths: 300 is not a list of numbers"),
+        (
+            "changed('training.batch_size', (16, 16))",
+            "training.batch_size: (16, 16) is not",
+        ),
+        (
+            "changed('model.log_var_range', (None, 2.0))",
+            "model.log_var_range: None is not",
+        ),
+    ],
+)
+def test_a_config_file_of_another_form_is_named(text, said, capsys, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from ml_collections import ConfigDict\nfrom configs import vae\n\n\n"
+        "def changed(path, value):\n    config = vae.get_config('mnist_sample,test').to_dict()\n"
+        "    section, name = path.split('.')\n    config[section][name] = value\n"
+        f"    return ConfigDict(config)\n\n\ndef get_config():\n    return {text}\n"
+    )
+    assert said in refuse(capsys, f"train --config={file} --workdir={tmp_path / 'run'}")
+    assert not (tmp_path / "run").exists()
+
+
 def files_below(folder: pathlib.Path) -> dict[pathlib.Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 

@@ -109,7 +109,7 @@ class GAN:
         metrics = pmean(metrics | {"real_moments": _moments(2 * last["image"] - 1)})
         fake, real = (_spread(*metrics.pop(f"{which}_moments")) for which in ("fake", "real"))
         # Of a batch: how far samples lie apart beside real images; 0 where all are the same.
-        metrics["diversity"] = fake / real
+        metrics["diversity"] = fake / jnp.maximum(real, jnp.finfo(real.dtype).tiny)
         return state.replace(step=state.step + 1), metrics
 
     def _discriminator_step(
@@ -205,5 +205,5 @@ def _moments(images: Images) -> tuple[Array, Array]:
 
 
 def _spread(mean: Array, mean_square: Array) -> Array:
-    """The root of the values' mean variance."""
-    return jnp.sqrt(jnp.mean(mean_square - jnp.square(mean)))
+    """The root of the values' mean variance, which rounding may leave below 0 where all agree."""
+    return jnp.sqrt(jnp.maximum(jnp.mean(mean_square - jnp.square(mean)), 0))

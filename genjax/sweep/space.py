@@ -53,7 +53,9 @@ def _uniform(bounds: Sequence[float], u: float) -> float:
 
 def _log_uniform(bounds: Sequence[float], u: float) -> float:
     low, high = bounds
-    return float(np.exp(np.log(low) + u * (np.log(high) - np.log(low))))
+    whole = isinstance(low, int) and isinstance(high, int)
+    value = float(np.exp(np.log(low) + u * (np.log(high + whole) - np.log(low))))
+    return min(int(value), high) if whole else value
 
 
 KINDS = {

@@ -35,7 +35,7 @@ from genjax.sweep.results import Outcome
 from genjax.sweep.space import Trial
 from genjax.training import loop
 from genjax.training.checkpoint import Checkpoints
-from genjax.training.parallel import scanned
+from genjax.training.parallel import Devices, scanned
 from genjax.training.writers import MetricsWriter
 from genjax.types import Batch, PyTree
 
@@ -132,8 +132,13 @@ def groups(
       build: the experiment of a config; called once for each group.
 
     Raises:
-      UserError: there are several trials, and no two of them can have one program.
+      UserError: there are several trials, and no two of them can have one program; or a batch can
+        not be cut into its chunks.
     """
+    one = Devices("jit", tuple(jax.local_devices()[:1]))
+    for trial in trials:
+        fields = trial.config["training"]
+        one.check_batch_size(fields["batch_size"], fields["accumulate"])
     first = Group(build(trials[0].config), tuple(trials), ())
     possible = [
         path
@@ -243,7 +248,7 @@ def train(
       group: the trials.
       folder: the run folder of each.
       evaluators: score each of them, when a checkpoint is due.
-      asked: whether to stop; then all that are under way are saved, and nothing more is yielded.
+      asked: whether to stop; then all that are under way are saved, and are not yielded.
       advance: is told how many steps, of all trials together, were done.
 
     Yields:
@@ -266,10 +271,15 @@ def train(
                     opened.enter_context(_Run(each, folder(each), group.experiment, evaluators))
                     for each in trials
                 ]
-                waiting = [run for run in runs if not run.ended]
-                if waiting and not _train_stack(program, waiting, asked, advance):
-                    return []
-            return [run.outcome for run in runs]
+                # Those that stand at one step go on together.
+                by_step: dict[int, list[_Run]] = {}
+                for run in runs:
+                    if not run.ended:
+                        by_step.setdefault(max(run.steps, default=0), []).append(run)
+                whole = all(
+                    _train_stack(program, waiting, asked, advance) for waiting in by_step.values()
+                )
+            return [run.outcome for run in runs if whole or run.ended]
         except jax.errors.JaxRuntimeError as error:  # no memory, say
             return [Outcome(trial, "failed", str(error).splitlines()[0]) for trial in trials]
         finally:

@@ -74,8 +74,10 @@ class Checkpoints(contextlib.AbstractContextManager):
             except (ValueError, TypeError, AttributeError) as error:
                 raise DamagedError(path.parents[1], f"{path.name}: {_first_line(error)}") from error
 
-        def value(metrics: Mapping[str, float]) -> float:
-            return metrics[best_metric]
+        def value(metrics: Mapping[str, float]) -> tuple[float, float]:
+            # Of equals the earliest: a later one is no better. Older checkpoints have no step.
+            earliness = metrics.get("step", 0)
+            return metrics[best_metric], earliness if best_mode == "min" else -earliness
 
         best = BestN(
             get_metric_fn=value,
@@ -126,6 +128,8 @@ class Checkpoints(contextlib.AbstractContextManager):
         if not is_first():
             return
         ranking = {k: v for k, v in metrics.items() if k == self._best_metric}
+        if ranking:
+            ranking["step"] = int(state.step)
         # Every device has the whole state. Given all of them, Orbax would let each write a slice
         # of each leaf, and compile a program for every slice; given one's, it refuses where there
         # are several processes. A copy: the next step takes the state's memory.

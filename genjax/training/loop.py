@@ -45,7 +45,8 @@ class Cadence:
     def is_over(self, steps: Mapping[str, int]) -> bool:
         """Whether a run is, with checkpoints whose `last` and `best` are at these steps."""
         last = steps.get("last", 0)
-        waited = last - steps.get("best", last)
+        scored = last - last % self.checkpoint_every  # a stop between two beats brings no score
+        waited = scored - steps.get("best", scored)
         return last >= self.total_steps or 0 < self.patience <= waited
 
 

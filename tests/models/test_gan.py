@@ -22,6 +22,7 @@ from small_models import (
 
 from genjax import rng
 from genjax.models.base import sample
+from genjax.models.gan import _moments, _spread
 
 
 def assert_close(got, expected):
@@ -88,6 +89,14 @@ def test_diversity_is_how_far_samples_lie_apart_beside_real_images(plain):
     same_image = jax.tree.map(jnp.zeros_like, plain.before.params["generator"])
     collapsed = plain.before.replace(params=plain.before.params | {"generator": same_image})
     assert plain.step(collapsed, batch(), KEY)[1]["diversity"] == 0
+
+
+def test_of_equal_images_diversity_is_a_number():
+    """Rounding puts the mean of the squares below the square of the mean about every other time."""
+    spread = jax.jit(lambda images: _spread(*_moments(images)))
+    images = np.random.default_rng(0).uniform(-1, 1, (20, 1, 8, 8, 1)).astype(np.float32)
+    found = [spread(image.repeat(100, 0)) for image in images]
+    assert all(0 <= each < 1e-3 for each in found)
 
 
 def test_average_forgets_the_start_at_first(plain):

@@ -46,6 +46,7 @@ def test_draws_have_their_distributions():
         "optimizer.b1": common.uniform(0, 0.5),
         "training.batch_size": common.uniform(1, 4),
         "optimizer.name": common.choice("adam", "sgd"),
+        "model.latent_size": common.log_uniform(1, 7),
     }
     drawn = parameters(space, num_samples=4000)
     column = lambda name: np.array([each[name] for each in drawn])
@@ -54,6 +55,10 @@ def test_draws_have_their_distributions():
     assert column("optimizer.b1").mean() == pytest.approx(0.25, abs=4 * 0.0023)
     assert np.bincount(column("training.batch_size"))[1:] == pytest.approx(1000, abs=4 * 27.4)
     assert (column("optimizer.name") == "adam").mean() == pytest.approx(0.5, abs=4 * 0.0079)
+    # Of 1 to 7, log-uniform on [1, 8): as many below 2, from 2 to below 4, and from 4 on.
+    sizes = column("model.latent_size")
+    assert set(sizes) == set(range(1, 8))
+    assert np.histogram(sizes, [1, 2, 4, 8])[0] == pytest.approx(4000 / 3, abs=4 * 29.8)
     correlation = np.corrcoef(column("optimizer.b1"), np.log(column("optimizer.learning_rate")))
     assert abs(correlation[0, 1]) < 4 / np.sqrt(4000)
 

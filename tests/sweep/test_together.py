@@ -146,6 +146,33 @@ def test_a_sweep_that_is_stopped_goes_on_as_if_it_had_not_been(tmp_path, stacked
         assert rows(broken / "metrics.jsonl") == rows(unbroken / "metrics.jsonl")
 
 
+def test_what_has_failed_sends_no_other_trial_back_to_the_start(tmp_path, stacked, monkeypatch):
+    space = {"optimizer.learning_rate": common.grid(1e-3, 1e30)}
+    (group,) = together.groups(trials_of("vae", space), factory.build)
+    trained(group, tmp_path / "unbroken")
+    blocks, forgotten = itertools.count(), []
+    stopped = trained(group, tmp_path / "broken", lambda: next(blocks) > 4)
+    assert [each.state for each in stopped] == ["failed"]
+    forget = together.Checkpoints.forget_after
+    monkeypatch.setattr(
+        together.Checkpoints,
+        "forget_after",
+        lambda self, step: forgotten.append(step) or forget(self, step),
+    )
+    good, bad = trained(group, tmp_path / "broken")
+    assert (good.state, bad.state) == ("finished", "failed")
+    assert 0 not in forgotten
+    broken, unbroken = (trial_folder(tmp_path / n, good.trial) for n in ("broken", "unbroken"))
+    jax.tree.map(np.testing.assert_array_equal, last_state(broken), last_state(unbroken))
+    assert rows(broken / "metrics.jsonl") == rows(unbroken / "metrics.jsonl")
+
+
+def test_chunks_that_no_batch_can_be_cut_into_are_named():
+    space = {"training.accumulate": common.grid(3), "seed": common.seeds(2)}
+    with pytest.raises(UserError, match=r"^training.batch_size: 1 devices in 3 chunks each"):
+        together.groups(trials_of("vae", space), factory.build)
+
+
 def test_a_stack_that_does_not_fit_is_split(monkeypatch):
     (group,) = together.groups(trials_of("vae"), factory.build)
     device = jax.local_devices()[0]

@@ -45,6 +45,15 @@ def test_the_last_and_the_best_are_kept(tmp_path, mode, best):
     assert kept(tmp_path) == {best, 4}
 
 
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_of_equals_the_earliest_is_the_best(tmp_path, mode):
+    with checkpoints(tmp_path, mode) as saved:
+        for step in (1, 2, 3, 4):
+            saved.save(state(step), {"score": 0.5})
+        assert saved.steps() == {"last": 4, "best": 1}
+    assert kept(tmp_path) == {1, 4}
+
+
 def test_several_of_the_last_are_kept(tmp_path):
     with checkpoints(tmp_path, keep=2) as saved:
         for step, score in enumerate([1.0, 5.0, 4.0, 3.0], 1):

@@ -172,10 +172,11 @@ def test_a_run_is_over_when_nothing_was_better_for_its_patience():
     assert [step for step, _ in Run(total=24, save=4, scores=COURSE).saved] == list(COURSE)
 
 
+@pytest.mark.parametrize("patience", [6, 8])
 @pytest.mark.parametrize("stop_at", [6, 8, 14])
-def test_patience_outlives_a_stop(stop_at):
+def test_patience_outlives_a_stop(stop_at, patience):
     """The best checkpoint is known from the disk: a resumed run ends where an unbroken one does."""
-    settings = {"total": 24, "save": 4, "patience": 8, "scores": COURSE}
+    settings = {"total": 24, "save": 4, "patience": patience, "scores": COURSE}
     first = Run(**settings, stop_at=stop_at)
     second = Run(**settings, start=stop_at, held=first.held, before=first.saved)
     assert int(second.last.step) == 16
@@ -192,3 +193,12 @@ def test_a_cadence_knows_when_a_run_is_over():
     assert not is_over(last=50, best=41)
     assert is_over(last=50, best=40)
     assert is_over(last=100, best=99)
+
+
+def test_a_stop_between_two_scores_does_not_use_up_patience():
+    """At 1310 the last score is that of 1200, which is 900 steps after the best."""
+    cadence = loop.Cadence(
+        total_steps=9000, steps_per_call=1, log_every=1, checkpoint_every=300, patience=1000
+    )
+    assert not cadence.is_over({"last": 1310, "best": 300})
+    assert cadence.is_over({"last": 1500, "best": 300})
