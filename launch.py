@@ -63,9 +63,10 @@ CONFIG_FLAGS = (
         "config",
         "FILE[:DATA SET[,test]]",
         None,
-        "A file of configs/. The data set is mnist_sample (the default), shapes, folder "
-        "(your own pictures, in --config.data.path) or any image set of TensorFlow "
-        "Datasets, as fashion_mnist. `,test` shrinks the run to a few seconds.",
+        "A file of configs/. The data set is mnist_sample (the default of most), shapes, folder "
+        "(your own pictures, in --config.data.path), folders (two of them), omniglot_28 or any "
+        "image set of TensorFlow Datasets, as fashion_mnist. `,test` shrinks the run to a few "
+        "seconds.",
     ),
     Flag(
         None,

@@ -178,11 +178,10 @@ class BoundEvaluator:
     batch_size: int
 
     def planned(self, model: Any) -> list[Score]:
-        """The bound, its terms and, of two images and more, how many latents are active."""
+        """The bound, its terms and how many latents are active."""
         del model
-        units, num = {"elbo": "nats", "log_prob": "nats", "kl": "nats"}, len(self.source)
-        if num > 1:  # one has no variance
-            units["active_units"] = ""
+        units = {"elbo": "nats", "log_prob": "nats", "kl": "nats", "active_units": ""}
+        num = len(self.source)
         return [Score(metric=name, unit=unit, n_real=num) for name, unit in units.items()]
 
     def __call__(self, model: LikelihoodModel, params: PyTree, key: PRNGKey) -> dict[str, float]:
@@ -194,14 +193,12 @@ class BoundEvaluator:
             kl = kl.add(divergences.sum(-1), batch["mask"])
             moments = Moments.of(means, batch["mask"])
             posterior_means = posterior_means.merge(moments) if posterior_means else moments
-        values = {
+        return {
             "elbo": log_prob.result() - kl.result(),
             "log_prob": log_prob.result(),
             "kl": kl.result(),
+            "active_units": float(active_units(posterior_means)),
         }
-        if len(self.source) > 1:
-            values["active_units"] = float(active_units(posterior_means))
-        return values
 
 
 @dataclasses.dataclass(frozen=True)

@@ -139,7 +139,7 @@ def _claim(workdir: pathlib.Path, asked: Mapping[str, Any]) -> None:
 
 BEST = '''"""The best setting of a sweep by {metric}: {value}.
 
-python launch.py train --config={path}
+python launch.py train --config={path} --workdir=RUN
 """
 
 from ml_collections import ConfigDict
@@ -174,7 +174,7 @@ def _report(workdir: pathlib.Path, swept: Sweep, config: Mapping[str, Any]) -> N
         path.write_text(text, encoding="utf-8")
         told = ", ".join(f"{name} = {value}" for name, value in parameters.items())
         CONSOLE.print(f"best of {len(rows)}: {swept.metric} {np.mean(values):.4g} by {told}")
-        CONSOLE.print(f"to train it: python launch.py train --config={path}")
+        CONSOLE.print(f"to train it: python launch.py train --config={path} --workdir=RUN")
     finished = [row for row in rows if row["state"] == "finished"]
     importance = importances(finished, swept.metric)
     name = config["name"]

@@ -208,13 +208,6 @@ def test_the_bound_counts_every_image_once(batch_size):
     assert {score.n_real for score in evaluate.planned(Fake())} == {NUM}
 
 
-def test_one_image_has_a_bound_and_no_active_units():
-    evaluate = BoundEvaluator(source(1), 4)
-    expected = {"elbo": -5.0, "log_prob": 0.0, "kl": 5.0}
-    assert evaluate(Fake(), {}, KEY) == pytest.approx(expected)
-    assert names(evaluate, Fake()) == tuple(expected)
-
-
 def extractor(num_classes=2) -> ClassifierExtractor:
     return ClassifierExtractor(CornerReader(), {"weight": np.zeros(1)}, num_classes)
 
