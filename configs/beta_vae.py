@@ -6,7 +6,8 @@ python launch.py evaluate --workdir=runs/beta_vae-shapes --checkpoint=last --met
 On `shapes`, seed 0, last checkpoint on the test split: ELBO -164.6 nats, PSNR 26.4 dB, 9 active
 units of 10, MIG 0.112. About four minutes on one CPU core.
 
-Dense layers, as in the paper for two-dimensional shapes, a third as wide.
+Dense layers, as in the paper for two-dimensional shapes; a third as wide, one fewer in the decoder,
+leaky ReLU instead of ReLU and tanh.
 experiments/disentanglement.py sets what the latents stand for, and what is lost of the images,
 against beta.
 """

@@ -1,5 +1,7 @@
 """WGAN (Arjovsky et al. 2017) on DCGAN networks: five critic steps, weights clipped to 0.01.
 
+The critic has the paper's RMSProp at 0.00005; the generator has Adam at 0.001 instead.
+
 python launch.py train --config=configs/wgan.py
 
 On `mnist_sample`, seed 0, last checkpoint on the test split: Frechet distance 59.0, class entropy

@@ -86,10 +86,10 @@ CAPTION = (
     "60,000 are for validation; 20 epochs for the VAEs, too, where the code of Dai and Wipf has "
     "400; latents of 100 for the GANs and 20 for the VAEs instead of 64; DCGAN networks of a "
     "quarter of its width without its dense layers of 1,024, made for two CPU cores; optimizers of "
-    "the shipped configs, not searched for, but that of WGAN's critic three rates were tried and "
-    "that of Arjovsky et al. 2017 is the best; samples from a moving average of the generator; "
-    "five critic steps for WGAN and WGAN-GP, one for the others; batch norm in the discriminator, "
-    "layer norm under a penalty."
+    "the shipped configs (of WGAN's generator Adam), not searched for, but that of WGAN's critic "
+    "three rates were tried and that of Arjovsky et al. 2017 is the best; samples from a moving "
+    "average of the generator; five critic steps for WGAN and WGAN-GP, one for the others; batch "
+    "norm in the discriminator, layer norm under a penalty."
 )
 TABLE = Table("gan_losses", CAPTION, ROWS, COLUMNS)
 

@@ -147,6 +147,8 @@ class Experiment:
         two_folders = "paired" in inspect.signature(function).parameters
         if two_folders and not self._entry.pairs:
             raise UserError(f"data.name: {data['name']!r} has pairs, which this model can not use")
+        if data["binarize"] and self._entry.pairs:
+            raise UserError("data.binarize: True, but conditions would stay grey; choose False")
         context = {"paired": paired, "other_sets": tuple(DATA_SETS.keys() - {"tfds"})}
         sources = {split: construct(function, fields, split=split, **context) for split in SPLITS}
         if data["reader"] == "resident":

@@ -152,6 +152,7 @@ FIELDS = {
         "evaluation.classifier",
         "training.batch_size: 8 devices",
     ],
+    "train --config=configs/thin_to_thick.py --config.data.binarize=true": ["data.binarize: True"],
     f"{VAE} --config.seed=-1": ["seed: -1"],
     f"{VAE} --config.seed=99999999999999999999": ["seed: 99999999999999999999"],
 }

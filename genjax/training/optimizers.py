@@ -55,14 +55,17 @@ def sgd(learning_rate: Schedule, b1: float, b2: float) -> optax.GradientTransfor
 def muon(learning_rate: Schedule, b1: float, b2: float) -> optax.GradientTransformation:
     """Muon (Jordan 2024): the momentum of each kernel, as a matrix with all singular values near 1.
 
-    A kernel is the matrix from all that goes in to the features that come out. What is no kernel is
-    taught by Adam at the same rate, which is why updates have the size of Adam's (Liu et al. 2025,
-    section 2.2). `b1` is the momentum, and Adam's; `b2` is Adam's alone.
+    A kernel is the matrix from all that goes in to the features that come out. What is not called
+    one is taught by Adam, with Nesterov's momentum, at the same rate, which is why updates have the
+    size of Adam's (Liu et al. 2025, section 2.2). `b1` is the momentum, and Adam's; `b2` is Adam's.
     """
 
     def matrices(params: PyTree) -> PyTree:
         into = lambda kernel: contrib.MuonDimensionNumbers(tuple(range(kernel.ndim - 1)), (-1,))
-        return jax.tree.map(lambda leaf: into(leaf) if leaf.ndim > 1 else None, params)
+        is_kernel = lambda path: path[-1] == jax.tree_util.DictKey("kernel")
+        return jax.tree.map_with_path(
+            lambda path, leaf: into(leaf) if is_kernel(path) else None, params
+        )
 
     return contrib.muon(
         learning_rate,

@@ -179,6 +179,20 @@ def test_sngan_of_the_paper_for_32_pixels():
     assert size(shapes) == first + (other + shortcut) + 2 * other + (128 + 1)
 
 
+def test_kernels_beside_a_shortcut_start_with_twice_the_variance():
+    """Glorot: 2 / (in + out), with all that the kernel's 9 or 1 pixels take in and give out."""
+    module = ResNetDecoder(shape=(32, 32, 3), width=64)
+    block = module.init(jax.random.key(0), jnp.zeros((1, 8)), train=True)["params"][
+        "DecoderBlock_0"
+    ]
+    of = {name: jnp.var(layer["kernel"]) for name, layer in block.items() if "Conv" in name}
+    assert len(of) == 3
+    expected = {3: 2 * 2 / (9 * 256), 1: 2 / 256}
+    for name, variance in of.items():
+        side = block[name]["kernel"].shape[0]
+        assert variance == pytest.approx(expected[side], rel=0.05)
+
+
 @pytest.mark.parametrize("name", DECODERS)
 def test_label_enters_a_decoder(name):
     module, fields = DECODERS[name]

@@ -92,12 +92,21 @@ def test_muon_moves_a_kernel_by_a_matrix_without_long_sides():
     """
     optimizer = OPTIMIZERS["muon"](constant(RATE, 0), b1=0.0, b2=0.0)
     draw = lambda seed, *shape: jax.random.normal(jax.random.key(seed), shape)
-    gradient = {"kernel": draw(0, 3, 3, 2, 5), "dense": draw(1, 4, 6), "bias": draw(2, 7)}
+    gradient = {
+        "conv": {"kernel": draw(0, 3, 3, 2, 5)},
+        "dense": {"kernel": draw(1, 4, 6), "bias": draw(2, 7)},
+        "prior": {"means": draw(3, 5, 2)},
+    }
     update, _ = optimizer.update(gradient, optimizer.init(gradient), gradient)
-    np.testing.assert_allclose(update["bias"], -RATE * jnp.sign(gradient["bias"]), rtol=1e-4)
-    for name, (rows, columns) in {"kernel": (18, 5), "dense": (4, 6)}.items():
-        left, _, right = jnp.linalg.svd(gradient[name].reshape(rows, columns), full_matrices=False)
-        moved = update[name].reshape(rows, columns) / (-RATE * 0.2 * max(rows, columns) ** 0.5)
+    for layer, name in (("dense", "bias"), ("prior", "means")):
+        by_adam = -RATE * jnp.sign(gradient[layer][name])
+        np.testing.assert_allclose(update[layer][name], by_adam, rtol=1e-4)
+    for layer, (rows, columns) in {"conv": (18, 5), "dense": (4, 6)}.items():
+        kernel, moved = (
+            tree[layer]["kernel"].reshape(rows, columns) for tree in (gradient, update)
+        )
+        left, _, right = jnp.linalg.svd(kernel, full_matrices=False)
+        moved = moved / (-RATE * 0.2 * max(rows, columns) ** 0.5)
         turned = left.T @ moved @ right.T  # diagonal, as singular vectors stay
         np.testing.assert_allclose(turned, np.diag(np.diag(turned)), atol=1e-4)
         assert (np.abs(np.diag(turned) - 0.95) < 0.3).all()
