@@ -2,8 +2,8 @@
 
 python launch.py train --config=configs/gan.py
 
-On `mnist_sample`, seed 0, last checkpoint on the test split: Frechet distance 33.6, class entropy
-2.276 of 2.303 nats. About 3.1 minutes on two CPU cores.
+On `mnist_sample`, seed 0, last checkpoint on the test split: Frechet distance 35.5, class entropy
+2.272 of 2.303 nats. About 3.0 minutes on two CPU cores.
 """
 
 from ml_collections import ConfigDict

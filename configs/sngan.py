@@ -2,8 +2,8 @@
 
 python launch.py train --config=configs/sngan.py
 
-On `mnist_sample`, seed 0, last checkpoint on the test split: Frechet distance 18.0, class entropy
-2.269 of 2.303 nats. About 3.8 minutes on two CPU cores.
+On `mnist_sample`, seed 0, last checkpoint on the test split: Frechet distance 16.9, class entropy
+2.286 of 2.303 nats. About 3.8 minutes on two CPU cores.
 """
 
 from ml_collections import ConfigDict
