@@ -32,7 +32,13 @@ def main(argv: list[str]) -> None:
     runs = [pathlib.Path(name) for name in argv[1:]]
     if not runs:
         raise app.UsageError("name one run folder or more")
-    print(markdown({run.name: scores(run) for run in runs}))
+    for run in runs:
+        if not (run / "evals.jsonl").is_file():
+            raise app.UsageError(f"{run}: has no evals.jsonl; run evaluate first")
+    names = [run.name for run in runs]
+    # Two of one name are told apart by all that was typed.
+    titles = names if len(set(names)) == len(names) else map(str, runs)
+    print(markdown({title: scores(run) for title, run in zip(titles, runs, strict=True)}))
 
 
 def scores(workdir: pathlib.Path) -> dict[tuple[str, ...], str]:

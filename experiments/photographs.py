@@ -101,7 +101,7 @@ def main(argv: list[str]) -> None:
     del argv
     logging.set_verbosity(logging.ERROR)
     patches = pathlib.Path(FLAGS.patches)
-    if not (patches / "rocket_0000.png").exists():
+    if not (patches / f"flower_{PATCHES - 1:04d}.png").exists():
         cut(patches)
     train(FLAGS.workdir, patches)
     loaded = genjax.load(FLAGS.workdir)

@@ -59,10 +59,10 @@ def test_twenty_kills_at_random_moments_change_nothing(unbroken, tmp_path):
     draws, workdir, codes = random.Random(0), tmp_path / "run", []
     for number in range(MOMENTS):
         process, seen = begun(workdir), reached(workdir)
-        if number % 3 == 0:
+        wait_for(process, lambda seen=seen: reached(workdir) > seen)
+        if number % 3 == 0:  # what an earlier kill left unfinished is gone by now
             wait_for(process, lambda: any((workdir / "checkpoints").glob("*.orbax-checkpoint-tmp")))
         else:
-            wait_for(process, lambda seen=seen: reached(workdir) > seen)
             time.sleep(draws.uniform(0, 0.15))
         process.send_signal((signal.SIGKILL, signal.SIGTERM)[number % 2])
         codes.append(process.wait(60))

@@ -253,6 +253,24 @@ def test_without_pairs_halves_of_the_training_split_are_strangers(fields_only):
     assert apart.knows_answers
 
 
+def test_binary_pixels_are_drawn_anew_in_training_and_once_for_scores(fields_only):
+    """Each step sees an example as another draw of its greys, and the test split stays as it is."""
+    experiment = build("binary_vae")
+    grey = np.asarray(experiment.reader.store["image"][:16])
+    assert ((grey > 0) & (grey < 255)).any()
+    batch = {"image": jnp.asarray(grey / 255, jnp.float32), "position": jnp.arange(16)}
+    drawn = [experiment.augment(batch, jax.random.key(step))["image"] for step in (0, 1)]
+    sure = (grey == 0) | (grey == 255)
+    for one in drawn:
+        assert set(np.unique(one)) == {0.0, 1.0}
+        np.testing.assert_array_equal(one[sure], grey[sure] / 255)
+    assert (drawn[0] != drawn[1]).any()
+    test = experiment.sources["test"]
+    first = test[0]["image"]
+    assert set(np.unique(first)) == {0, 255}
+    np.testing.assert_array_equal(first, build("binary_vae").sources["test"][0]["image"])
+
+
 def test_a_network_of_images_has_the_answers_channels_and_its_own_norms(fields_only):
     model = build("restore_gan", pairs__target="inverted_coloured").model
     assert model.generator.channels == 3

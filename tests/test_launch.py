@@ -1,5 +1,6 @@
 """What a user gets wrong ends with one line that names it, exit code 2, and nothing written."""
 
+import functools
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 import launch
+from genjax import picture_commands
 
 VAE = "train --config=configs/article_vae.py:mnist_sample,test"
 GAN = "train --config=configs/article_gan.py:mnist_sample,test"
@@ -419,10 +421,15 @@ OWN_PICTURES = {
 }
 
 
+#: As `load`; a run is loaded once for all requests.
+LOAD = functools.lru_cache(picture_commands.load)
+
+
 @pytest.mark.parametrize("typed", OWN_PICTURES)
 def test_a_wrong_request_on_own_pictures_is_named(typed, capsys, own, picture_runs, monkeypatch):
     run, command, *given = typed.split()
     monkeypatch.chdir(own)
+    monkeypatch.setattr(picture_commands, "load", LOAD)
     paths = {"--input": "in", "--output": "out"}
     paths |= dict(flag.split("=") for flag in given if flag.split("=")[0] in paths)
     rest = [flag for flag in given if flag.split("=")[0] not in paths]

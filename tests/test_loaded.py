@@ -77,7 +77,14 @@ def test_an_interpolation_ends_at_the_images_of_its_latents(models):
         images = model.generate(ends, labels)
         np.testing.assert_allclose(way[:, 0], images[:2], atol=1e-5)
         np.testing.assert_allclose(way[:, 2], images[2:], atol=1e-5)
-        assert np.abs(way[:, 1] - way[:, 0]).max() > 1e-3
+        # Half-way along the circle between two normal latents, and not along the line.
+        first, last = np.split(np.asarray(ends), 2)
+        norms = np.linalg.norm(first, axis=1) * np.linalg.norm(last, axis=1)
+        angle = np.arccos((first * last).sum(1) / norms)[:, None]
+        labels = None if labels is None else labels[:2]
+        circle = model.generate((first + last) / (2 * np.cos(angle / 2)), labels)
+        np.testing.assert_allclose(way[:, 1], circle, atol=1e-5)
+        assert np.abs(way[:, 1] - model.generate((first + last) / 2, labels)).max() > 1e-3
 
 
 def test_a_batch_and_one_picture_of_that_size_give_the_same(models, images):

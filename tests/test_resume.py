@@ -28,6 +28,17 @@ RUNS = {
     "pix2pix": ("edges_to_photo", UNET | PATCHES),
     # Some of its fakes come from the pool of past ones.
     "cyclegan": ("thin_to_thick", UNET | PATCHES | {"model.pool_size": 24}),
+    "two_levels": (
+        "hvae",
+        {
+            "encoder.widths": (16,),
+            "decoder.widths": (16,),
+            "model.latent_size": (4, 4),
+            "prior.name": "vamp",
+            "prior.num_components": 3,
+            "training.patience": "0 steps",
+        },
+    ),
     "stream": ("article_vae", {"data.reader": "stream", "data.augment": "shift"}),
 }
 

@@ -1,6 +1,7 @@
 """What a source of examples is, the source that holds its examples in memory, and image fitting."""
 
 import dataclasses
+import functools
 import hashlib
 from typing import Any, Protocol
 
@@ -63,8 +64,9 @@ class InMemory:
         return example if self.labels is None else {**example, "label": self.labels[index]}
 
 
+@functools.lru_cache(maxsize=4)
 def hashed_order(num: int) -> np.ndarray:
-    """The numbers from 0 to `num` in an order that is as if drawn, and the same for ever.
+    """The numbers below `num` in an order that is as if drawn, and the same for ever; to be read.
 
     A hash, because the streams of NumPy's generators may change between versions.
     """
@@ -100,6 +102,8 @@ def to_mode(image: Image.Image, channels: int) -> Image.Image:
 
 def resized(images: np.ndarray, image_size: int, channels: int) -> np.ndarray:
     """Grey images, uint8 [N, height, width], as [N, image_size, image_size, channels], not cut."""
+    if images.shape[1:] == (image_size, image_size) and channels == 1:
+        return images[..., None]
     fit = lambda image: resize_and_crop(Image.fromarray(image), image_size, channels, "none")
     return np.stack([fit(image) for image in images])
 

@@ -15,7 +15,9 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from genjax import commands
+import jax
+
+from genjax import commands, factory
 from genjax.errors import UserError
 from genjax.evaluation.rows import read_rows
 from genjax.factory import Experiment
@@ -28,6 +30,8 @@ from genjax.sweep.space import Sweep, Trial, trial
 MAX_FAILURES = 3
 #: Of the trials that reach a rung, ASHA lets one in so many go on.
 REDUCTION = 3
+#: A whole trial, as ASHA counts its course.
+WHOLE = 1000
 #: HOST:PORT of a cluster, or of Ray's client there; and how long it may take to answer.
 PLACE = re.compile(r"(?:ray://)?(.+):(\d+)")
 SECONDS = 10
@@ -98,7 +102,7 @@ def train(
     # What goes to the workers is made of plain values.
     config, metric = dict(experiment.config), sweep.metric
     named = {each.name: each for each in trials}
-    ended: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[Outcome | Exception | None] = queue.SimpleQueue()
 
     def trial_of(parameters: Mapping[str, Any]) -> Trial:
         return named.get(parameters.get("trial")) or _named_by_hash(parameters, config)
@@ -150,8 +154,9 @@ def train(
         try:
             if num:
                 tuner.fit()
-        finally:
             ended.put(None)
+        except Exception as error:
+            ended.put(error)
 
     threading.Thread(target=fit, daemon=True).start()
     try:
@@ -162,6 +167,8 @@ def train(
                 continue
             if outcome is None:
                 return
+            if isinstance(outcome, Exception):  # a full disk, a cluster that is gone
+                raise UserError(f"--engine: Ray Tune ended with {outcome!r}") from outcome
             yield outcome
     finally:
         ray.shutdown()
@@ -172,19 +179,24 @@ def _train_trial(
 ) -> None:
     """One trial, in a worker; reports the metric whenever it is known."""
 
-    def listen(step: int, row: Mapping[str, Any]) -> None:
-        if PREFIX + metric in row:
-            report({metric: float(row[PREFIX + metric]), "step": step})
-
     folder = trial_folder(workdir, trial)
     try:
+        total = factory.build(trial.config).cadence.total_steps
+
+        def listen(step: int, row: Mapping[str, Any]) -> None:
+            # What it ends with comes last, with a reason: who is done is not behind.
+            if PREFIX + metric in row and step < total:
+                share = math.ceil(WHOLE * step / total)
+                report({metric: float(row[PREFIX + metric]), "step": step, "share": share})
+
         # A worker whose sweep has died may still be at it for a moment.
         commands.train(trial.config, folder, wait=True, listen=listen)
         reason = ""
-    except UserError as error:
-        reason = str(error)
+    except (UserError, jax.errors.JaxRuntimeError) as error:  # the latter of no memory, say
+        reason = str(error).splitlines()[0]
     step, scores = last_scores(folder)
-    report({metric: scores.get(metric, math.nan), "step": step, "reason": reason})
+    found = {metric: scores.get(metric, math.nan), "step": step}
+    report({**found, "share": WHOLE, "reason": reason})
 
 
 def _scheduler(sweep: Sweep, experiment: Experiment) -> Any:
@@ -194,9 +206,9 @@ def _scheduler(sweep: Sweep, experiment: Experiment) -> Any:
 
     cadence = experiment.cadence
     return ASHAScheduler(
-        time_attr="step",
-        max_t=cadence.total_steps + 1,  # one at its end is not stopped, it is finished
-        grace_period=cadence.checkpoint_every,
+        time_attr="share",  # of a trial's own steps: a smaller batch has more of them
+        max_t=WHOLE + 1,  # one at its end is not stopped, it is finished
+        grace_period=max(WHOLE * cadence.checkpoint_every // cadence.total_steps, 1),
         reduction_factor=REDUCTION,
     )
 

@@ -69,18 +69,18 @@ def settings(
 ) -> list[tuple[dict[str, Any], list[float]]]:
     """(the parameters without the seed, the metric of each seed) of what finished, best mean first.
 
-    A metric that is not a number is left out.
+    A metric that is not a number is left out, and so is a setting's second row with the same seed.
     """
-    found: dict[tuple, tuple[dict[str, Any], list[float]]] = {}
+    found: dict[tuple, tuple[dict[str, Any], dict[Any, float]]] = {}
     for row in rows:
         value = float(row["metrics"].get(sweep.metric, math.nan))
         if row["state"] == "finished" and math.isfinite(value):
             parameters = {k: v for k, v in row["parameters"].items() if k != "seed"}
-            found.setdefault(tuple(map(repr, parameters.values())), (parameters, []))[1].append(
-                value
-            )
+            _, of = found.setdefault(tuple(map(repr, parameters.values())), (parameters, {}))
+            of.setdefault(row["parameters"].get("seed"), value)
     sign = -1 if sweep.mode == "max" else 1
-    return sorted(found.values(), key=lambda each: sign * np.mean(each[1]))
+    values = [(parameters, list(of.values())) for parameters, of in found.values()]
+    return sorted(values, key=lambda each: sign * np.mean(each[1]))
 
 
 def importances(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:

@@ -106,12 +106,15 @@ class Sweep:
             for path, (kind, values) in self.space.items()
             if path not in drawn
         }
-        settings = []
+        settings, before = [], []
         for number in range(self.num_samples):
             values = {
                 path: KINDS[kind].draw(values, _u(path, config["seed"], number))
                 for path, (kind, values) in drawn.items()
             }
+            if values in before:  # a run would be trained again, bit for bit
+                continue
+            before.append(values)
             settings += [
                 values | dict(zip(crossed, each, strict=True))
                 for each in itertools.product(*crossed.values())

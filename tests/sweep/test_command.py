@@ -9,10 +9,15 @@ import subprocess
 import sys
 import time
 
+import jax
 import pytest
+from small_config import get_config
 from test_commands import rows, run
 
 import launch
+from configs import common
+from genjax.sweep import cluster
+from genjax.sweep.space import parse
 
 SMALL = [
     "--config=tests/small_config.py:vae",
@@ -180,9 +185,9 @@ needs_ray = pytest.mark.skipif(not has_ray(), reason="Ray is not installed")
 
 @needs_ray
 def test_a_worker_that_is_killed_changes_nothing(tmp_path):
-    """Eight trials, of widths that no program shares; one worker dies in the middle of one."""
+    """Four trials, of widths that no program shares; one worker dies in the middle of one."""
     workdir = tmp_path / "run"
-    space = "{'encoder.widths': common.grid((8,), (12,), (16,), (20,)), 'seed': common.seeds(2)}"
+    space = "{'encoder.widths': common.grid((8,), (12,)), 'seed': common.seeds(2)}"
     process = begun(
         f"--sweep={sweep_file(tmp_path, space)}",
         f"--workdir={workdir}",
@@ -200,13 +205,43 @@ def test_a_worker_that_is_killed_changes_nothing(tmp_path):
     os.kill(int(lock.split()[1]), signal.SIGKILL)
     assert process.wait(400) == 0
     found = {row["trial"]: row for row in rows(workdir / "sweep.jsonl")}
-    assert sorted(found) == [f"{number:04}" for number in range(8)]
+    assert sorted(found) == [f"{number:04}" for number in range(4)]
     assert {row["state"] for row in found.values()} == {"finished"}
     assert {row["step"] for row in found.values()} == {500}
     # It went on from a checkpoint: TensorBoard's files are named by the step that they begin at.
     begun_at = [path.name.rpartition(".")[2] for path in trial.glob("events.*")]
     assert len(begun_at) == 2
     assert int(max(begun_at, key=int)) >= 100
+
+
+def test_a_trial_reports_the_share_of_its_own_steps(tmp_path, monkeypatch):
+    """24 steps, scored at 8, 16 and 24; what it ends with has a reason, if an empty one."""
+    config = get_config("vae")
+    config.evaluation.num_samples = 0
+    (trial,) = parse(
+        common.sweep({"seed": common.grid(0)}, "elbo", "max"), config.to_dict()
+    ).trials(config.to_dict())
+    said = []
+
+    def train(config, folder, wait, listen):
+        for step in (8, 16, 24):
+            listen(step, {"validation/elbo": -step})
+
+    monkeypatch.setattr(cluster.commands, "train", train)
+    monkeypatch.setattr(cluster, "last_scores", lambda folder: (24, {"elbo": -24.0}))
+    cluster._train_trial(trial, tmp_path, "elbo", said.append)
+    assert said == [
+        {"elbo": -8.0, "step": 8, "share": 334},
+        {"elbo": -16.0, "step": 16, "share": 667},
+        {"elbo": -24.0, "step": 24, "share": 1000, "reason": ""},
+    ]
+
+    def fails(config, folder, wait, listen):
+        raise jax.errors.JaxRuntimeError("no memory\nat all")
+
+    monkeypatch.setattr(cluster.commands, "train", fails)
+    cluster._train_trial(trial, tmp_path, "elbo", said.append)
+    assert said[-1]["reason"] == "no memory"
 
 
 @needs_ray

@@ -35,6 +35,12 @@ def test_importance_is_the_adjusted_part_of_the_variance():
     assert found["b"] == 0  # 1 - 100/101 * 3/2 is below 0
 
 
+def test_a_setting_that_is_there_twice_is_no_second_seed():
+    rows = [row(1, a=1), row(1, a=1), row(3, a=1, seed=1), row(2, a=2, seed=0), row(2, a=2, seed=0)]
+    found = {str(parameters): values for parameters, values in settings(rows, sweep("max"))}
+    assert found == {"{'a': 1}": [1, 3], "{'a': 2}": [2]}
+
+
 def test_a_trial_without_a_number_says_nothing_of_the_others():
     rows = [row(0, a=1), row(1, a=1), row(10, a=2), row(11, a=2)]
     assert importances([row(math.nan, a=3), *rows], "elbo") == importances(rows, "elbo")

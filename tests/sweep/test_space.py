@@ -40,6 +40,13 @@ def test_each_draw_is_tried_with_all_that_is_crossed():
     assert parameters(space, num_samples=5)[:6] == found  # a larger budget changes no trial
 
 
+def test_what_is_drawn_twice_is_tried_once():
+    space = {"training.batch_size": common.choice(32, 64), "seed": common.seeds(2)}
+    drawn = parameters(space, num_samples=50)
+    assert len(drawn) == 4
+    assert parameters(space, num_samples=90) == drawn
+
+
 def test_draws_have_their_distributions():
     space = {
         "optimizer.learning_rate": common.log_uniform(1e-4, 1e-2),
@@ -49,6 +56,7 @@ def test_draws_have_their_distributions():
         "model.latent_size": common.log_uniform(1, 7),
     }
     drawn = parameters(space, num_samples=4000)
+    assert len(drawn) == 4000
     column = lambda name: np.array([each[name] for each in drawn])
     # The standard error of a mean of 4,000 draws from U[0, 1) is 0.0046.
     assert np.log10(column("optimizer.learning_rate")).mean() == pytest.approx(-3, abs=4 * 0.0092)
