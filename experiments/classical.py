@@ -406,6 +406,11 @@ def brightened(observed: Image, truth: Truth, *, strength: float, mean: float) -
     return image**power
 
 
+def lightened(observed: Image, truth: Truth, *, strength: float, power: float) -> Image:
+    """After denoising, one power for all images."""
+    return _smooth(observed, truth, strength) ** power
+
+
 # --- all of them ---------------------------------------------------------------------------------
 
 NONE = Candidate("none", _nothing, {})
@@ -468,7 +473,10 @@ METHODS: dict[str, list[Candidate]] = {
             equalised_locally,
             _SMOOTHING | {"clip_limit": (0.01, 0.05), "window": (1, 4)},
         ),
-        Candidate("gamma correction", brightened, _SMOOTHING | {"mean": (0.2, 0.3, 0.4, 0.5)}),
+        Candidate("gamma to a mean", brightened, _SMOOTHING | {"mean": (0.2, 0.3, 0.4, 0.5)}),
+        Candidate(
+            "gamma correction", lightened, _SMOOTHING | {"power": (0.2, 0.3, 0.4, 0.5, 0.6, 0.8)}
+        ),
     ],
     "jpeg": [NONE, *_denoisers(_some_sigma, sigma=(0.03, 0.06, 0.12))],
 }

@@ -163,5 +163,8 @@ def test_guided_filter_keeps_the_guide():
 
 def test_gamma_correction_brings_the_mean():
     image = digits()[0] ** 3
+    np.testing.assert_allclose(
+        classical.lightened(image**2, {"sigma": 0.0}, strength=0.0, power=0.5), image, atol=1e-6
+    )
     restored = classical.brightened(image, {"sigma": 0.0}, strength=0.0, mean=0.12)
     assert restored.mean() == pytest.approx(0.12, abs=1e-3)

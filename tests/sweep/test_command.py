@@ -245,6 +245,18 @@ def test_a_trial_reports_the_share_of_its_own_steps(tmp_path, monkeypatch):
 
 
 @needs_ray
+def test_optuna_draws_as_the_sweep_file_says():
+    from optuna import distributions as optuna
+
+    of = cluster._distribution
+    assert of("choice", (32, 64)) == optuna.CategoricalDistribution((32, 64))
+    assert of("uniform", (0.0, 0.5)) == optuna.FloatDistribution(0.0, 0.5)
+    assert of("log_uniform", (1e-4, 1e-2)) == optuna.FloatDistribution(1e-4, 1e-2, log=True)
+    assert of("uniform", (2, 64)) == optuna.IntDistribution(2, 64)
+    assert of("log_uniform", (2, 64)) == optuna.IntDistribution(2, 64, log=True)
+
+
+@needs_ray
 def test_what_a_cluster_lacks_is_said(tmp_path, capsys):
     more = ", resources={'cpu': 1, 'gpu': 64, 'tpu': 0}"
     flags = [f"--sweep={sweep_file(tmp_path, more=more)}", "--engine=ray"]
