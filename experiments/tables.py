@@ -241,6 +241,7 @@ class Run:
             f"--workdir={self.workdir}",
             *flags,
         )
+        vars(self).pop("_steps", None)  # there are others now
 
     def evaluate(self, *flags: str) -> None:
         """Adds rows to its evals.jsonl."""
@@ -297,7 +298,7 @@ class Run:
         steps = self._steps
         return bool(steps) and not self.experiment.cadence.is_over(steps)
 
-    @property
+    @functools.cached_property  # a table asks for each of its cells
     def _steps(self) -> dict[str, int]:
         if not self.workdir.is_dir():
             return {}
