@@ -10,8 +10,6 @@ import pytest
 from experiments import disentanglement
 from experiments.disentanglement import COLUMNS
 
-FLAGS = ("rows", "seeds", "dry_run", "runs", "results")
-
 
 @pytest.fixture
 def table(monkeypatch, tmp_path):
@@ -24,11 +22,7 @@ def table(monkeypatch, tmp_path):
         folders = [f"--runs={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}"]
         return disentanglement.main(["disentanglement.py", *folders, *typed])
 
-    yield run
-    disentanglement.FLAGS.unparse_flags()
-    for name in FLAGS:
-        disentanglement.FLAGS[name].unparse()
-    disentanglement.FLAGS.mark_as_parsed()
+    return run
 
 
 def scored(run, value):

@@ -93,11 +93,7 @@ ROW = Row("mnist_sample/a", "A", "vae", {"model.latent_size": 7})
 def runs(tmp_path):
     """The folder of runs, which --runs names."""
     FLAGS(["x", f"--runs={tmp_path}"])
-    yield tmp_path
-    FLAGS.unparse_flags()
-    for name in ("runs", "rows", "seeds"):
-        FLAGS[name].unparse()
-    FLAGS.mark_as_parsed()
+    return tmp_path
 
 
 def scored(run, step):
@@ -209,4 +205,3 @@ def test_a_home_is_the_same_for_the_table_and_for_launch_py(runs, monkeypatch, t
     assert tables.main(typed, "", pytest.fail, lambda: found.extend(ROW.runs())) == 0
     assert {run.workdir.parent for run in found} == {tmp_path / "runs"}
     assert pathlib.Path(os.path.expanduser("~/results")) == pathlib.Path(FLAGS.results)
-    FLAGS["results"].unparse()
