@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from genjax import rng
+from genjax.data.folder import SUFFIXES
 from genjax.data.shapes import RANGES, Shapes, render
 from genjax.errors import UserError, choose
 from genjax.fields import ANY, COUNT, SEED, check_number
@@ -489,6 +490,10 @@ def _tell(outcome: Outcome, done: str, target: pathlib.Path, more: str = "") -> 
     if outcome.done or not outcome.failed:
         pictures = "picture" if outcome.done == 1 else "pictures"
         CONSOLE.print(f"{outcome.done} {pictures} {done} in {target}{skipped}{more}")
+    if outcome.left_out:
+        others = f" and {len(outcome.left_out) - 1} more" if len(outcome.left_out) > 1 else ""
+        formats = f"pictures that are read end in {', '.join(SUFFIXES)}"
+        CONSOLE.print(f"left out: {outcome.left_out[0]}{others}; {formats}", style="yellow")
     if outcome.failed:
         left = f"; and {len(outcome.failed) - 5} more" if len(outcome.failed) > 5 else ""
         raise UserError("; ".join(outcome.failed[:5]) + left)

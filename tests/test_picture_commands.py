@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import shutil
 import types
 
 import cv2
@@ -123,6 +124,20 @@ def test_what_is_there_is_skipped(picture_runs, mixed, tmp_path, capsys):
     assert "0 pictures translated" in (said := capsys.readouterr().out)
     assert "4 were there already" in said
     assert before.items() <= {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}.items()
+
+
+def test_pictures_of_other_formats_are_counted_and_one_is_named(
+    picture_runs, digits, tmp_path, capsys
+):
+    source, target = shutil.copytree(digits, tmp_path / "in"), tmp_path / "out"
+    for name in ("b.gif", "a/c.HEIC", ".d.gif", "notes.txt"):
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).touch()
+    run("translate", picture_runs["cycle"], source, target)
+    said = capsys.readouterr().out
+    assert "left out: a/c.HEIC and 1 more; pictures that are read end in .bmp, .jpeg" in said
+    run("translate", picture_runs["cycle"], source / "0.png", target)
+    assert "left out" not in capsys.readouterr().out
 
 
 def test_a_broken_picture_is_named_and_the_others_are_written(

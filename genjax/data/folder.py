@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import mimetypes
 import os
 import pathlib
 from collections.abc import Iterator
@@ -105,6 +106,20 @@ def picture_files(root: pathlib.Path) -> Iterator[pathlib.Path]:
 
     A link to a folder is one, as long as it does not lead back to where it lies.
     """
+    return (path for path in _files(root) if path.suffix.lower() in SUFFIXES)
+
+
+def other_pictures(root: pathlib.Path) -> list[pathlib.Path]:
+    """As `picture_files`, those whose names say that they are in a format that is not read."""
+    kinds = ((path, mimetypes.guess_type(path.name)[0] or "") for path in _files(root))
+    return [
+        path
+        for path, kind in kinds
+        if kind.startswith("image/") and path.suffix.lower() not in SUFFIXES
+    ]
+
+
+def _files(root: pathlib.Path) -> Iterator[pathlib.Path]:
     above = {root: {root.resolve()}}
     for name, folders, files in os.walk(root, followlinks=True):
         here = pathlib.Path(name)
@@ -113,7 +128,7 @@ def picture_files(root: pathlib.Path) -> Iterator[pathlib.Path]:
         above |= {here / each: {*above[here], below[each]} for each in folders}
         for file in files:
             path = here / file
-            if path.suffix.lower() in SUFFIXES and not file.startswith(".") and path.is_file():
+            if not file.startswith(".") and path.is_file():
                 yield path.relative_to(root)
 
 

@@ -9,6 +9,7 @@ import rich.progress
 from rich.console import Console
 from rich.text import Text
 
+from genjax.data.folder import other_pictures
 from genjax.errors import UserError
 from genjax.imaging.pictures import Picture, pictures_in, read_picture, write_picture
 
@@ -20,11 +21,13 @@ class Outcome(NamedTuple):
       done: how many were read, computed and written.
       skipped: how many were there already.
       failed: a line for each of the others.
+      left_out: pictures of the folder in formats that are not read.
     """
 
     done: int
     skipped: int
     failed: list[str]
+    left_out: tuple[Path, ...] = ()
 
 
 def each_picture(
@@ -76,7 +79,8 @@ def each_picture(
                 f"{target_flag}: can not write to {target}: {error.strerror or error}; the same "
                 "command goes on from there"
             ) from error
-    return Outcome(len(waiting) - len(failed), len(names) - len(waiting), failed)
+    left_out = tuple(sorted(other_pictures(source)))
+    return Outcome(len(waiting) - len(failed), len(names) - len(waiting), failed, left_out)
 
 
 def check_apart(source: Path, target: Path, names: Sequence[Path], flag: str) -> None:
