@@ -8,7 +8,8 @@ by the draw that is decoded, has a weight that rises for 100 epochs, and trainin
 brought no better bound. experiments/likelihood.py sets it beside the published numbers.
 
 On `fashion_mnist`, seed 0: ended after 1,066 epochs, epoch 1,016 the best; -log p(x) of the test
-images 228.53 nats with 5,000 draws. 4 s an epoch on two CPU cores.
+images 228.53 nats with 5,000 draws. 4 s an epoch on two CPU cores. With the VampPrior: after 961,
+epoch 911 the best, 227.10 nats; 10 s an epoch.
 """
 
 from ml_collections import ConfigDict
