@@ -18,7 +18,7 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     dataset, test = common.parse(arg)
     config = ConfigDict({"name": "iwae", "seed": 0})
     config.data = common.data(dataset, binarize=True)
-    config.model = common.vae_model(latent_size=50, objective="iwae", draws=50)
+    config.model = common.vae_model(latent_size=50, objective="iwae", draws=50, output_bias="mean")
     config.encoder = common.network("mlp", **common.tanh(200, 200))
     config.decoder = common.network("mlp", **common.tanh(200, 200))
     config.update(common.by_stages(dataset))

@@ -16,7 +16,7 @@ def get_config(arg: str = "mnist_sample") -> ConfigDict:
     config = ConfigDict({"name": "iwae_chain", "seed": 0})
     config.data = common.data(dataset, binarize=True)
     config.model = common.vae_model(
-        name="chain_vae", latent_size=(100, 50), objective="iwae", draws=50
+        name="chain_vae", latent_size=(100, 50), objective="iwae", draws=50, output_bias="mean"
     )
     layers = {"name": "mlp", **common.tanh(200, 200), "second_widths": (100, 100)}
     config.encoder, config.decoder = ConfigDict(layers), ConfigDict(layers)

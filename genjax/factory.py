@@ -12,16 +12,19 @@ import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jaxtyping import Array
 
 from genjax import rng, schedule
 from genjax.data.base import SPLITS, Source
 from genjax.data.pairs import unpaired_halves
 from genjax.data.plan import Plan
 from genjax.data.readers import READERS, Resident, Stream, prefetch
-from genjax.data.reading import decoded_once
+from genjax.data.reading import decoded_once, mean_image
 from genjax.data.shapes import Shapes
 from genjax.data.transforms import AUGMENTATIONS, Binarized, binarize, on_images
 from genjax.errors import UserError, choose, did_you_mean
@@ -105,6 +108,8 @@ CONDITIONING = {
     "generator": ("none", "concat", "batch_norm"),
     "discriminator": ("none", "concat", "projection", "auxiliary"),
 }
+#: Pixels that are the same in all images start as all but sure.
+PIXEL_MEANS = (0.001, 0.999)
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 #: What measures a model, by the ability that it has to have: while training, when `evaluate` is
 #: called, or only when one of its metrics is asked for.
@@ -230,12 +235,30 @@ class Experiment:
     @functools.cached_property
     def reader(self) -> Resident | Stream:
         """What brings the training split to the step, by the batch plan."""
-        train = self.sources["train"]
-        if isinstance(train, Binarized):
-            train = train.grey  # training draws its own
+        train = self._greys  # training draws its own
         plan = Plan(self.config["seed"], len(train), self.images_per_step)
         rows = self.devices.own_rows(self.images_per_step)
         return choose("data.reader", self.config["data"]["reader"], READERS)(train, plan, rows)
+
+    def mean_logits(self, key: PRNGKey, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+        """An initializer: the logits of the mean training image (Burda et al. 2016, in their code).
+
+        The images are read when it is run, so not for shapes.
+        """
+        del key
+
+        def read_all() -> np.ndarray:
+            mean = np.clip(mean_image(self._greys), *PIXEL_MEANS)
+            return np.log(mean / (1 - mean)).astype(dtype).reshape(shape)
+
+        asked = jax.ShapeDtypeStruct(shape, dtype)
+        return jax.pure_callback(read_all, asked, vmap_method="sequential")
+
+    @property
+    def _greys(self) -> Source:
+        """The training split before its values are drawn as 0 or 1."""
+        train = self.sources["train"]
+        return train.grey if isinstance(train, Binarized) else train
 
     @property
     def augment(self) -> Callable[[Batch, PRNGKey], Batch]:
@@ -468,7 +491,7 @@ class Experiment:
             dtype=choose("training.dtype", self.config["training"]["dtype"], DTYPES),
             # An encoder has to keep the place of things; a discriminator sums, as SNGAN's does.
             pooling="flatten" if part == "encoder" else "sum",
-            **context,
+            **{"output_bias": nn.initializers.zeros, **context},
         )
 
     def image_network(self, part: str, table: Mapping[str, Any], **context: Any) -> Any:
@@ -531,7 +554,7 @@ def _vae(experiment: Experiment) -> VAE:
         VAE,
         experiment,
         encoder=heads.Posterior(encoder, fields["latent_size"], _log_var_range(fields), **start),
-        decoder=experiment.network("decoder", 1, shape=_outputs(experiment, likelihood)),
+        decoder=experiment.network("decoder", 1, **_outputs(experiment, likelihood)),
         likelihood=likelihood,
         latent_size=fields["latent_size"],
         num_classes=num_classes,
@@ -550,7 +573,7 @@ def _hvae(model: type[HVAE], networks: Mapping[str, Any], experiment: Experiment
         latent_sizes=sizes,
         log_var_range=_log_var_range(config["model"]),
         dtype=choose("training.dtype", config["training"]["dtype"], DTYPES),
-        shape=_outputs(experiment, likelihood),
+        **_outputs(experiment, likelihood),
     )
     parts = {}
     for index, part in enumerate(HVAE.networks):
@@ -577,7 +600,7 @@ def _autoencoder(model: type[VAE], experiment: Experiment, **parts: Any) -> VAE:
         raise UserError("model.free_bits: belong to the objective 'elbo'; choose 0 for 'iwae'")
     return construct(
         model,
-        fields.without("latent_size", "log_var_range", "kl_weight", "kl_warmup"),
+        fields.without("latent_size", "log_var_range", "output_bias", "kl_weight", "kl_warmup"),
         prior=construct(choose("prior.name", prior["name"], PRIORS), prior),
         optimizer=experiment.optimizer(config["optimizer"]),
         accumulate=config["training"]["accumulate"],
@@ -603,10 +626,24 @@ def _likelihood(experiment: Experiment) -> Likelihood:
     )
 
 
-def _outputs(experiment: Experiment, likelihood: Likelihood) -> tuple[int, int, int]:
-    """The shape of what a decoder has to give for each image."""
+def _outputs(experiment: Experiment, likelihood: Likelihood) -> dict[str, Any]:
+    """What a decoder has to know of its outputs: their shape, and how their biases start."""
+    config = experiment.config
+    starts = {"zeros": nn.initializers.zeros, "mean": experiment.mean_logits}
+    start = config["model"]["output_bias"]
+    output_bias = choose("model.output_bias", start, starts)
+    for what, fits in (
+        ("decoder", config["decoder"]["name"] == "mlp"),  # others have a bias for each channel
+        ("likelihood", likelihood.outputs_per_channel == 1),  # others take more than means
+    ):
+        if start == "mean" and not fits:
+            name = config[what]["name"]
+            raise UserError(
+                f"model.output_bias: 'mean' does not fit {what} {name!r}; choose 'zeros'"
+            )
     height, width, channels = experiment.sources["train"].image_shape
-    return (height, width, channels * likelihood.outputs_per_channel)
+    shape = (height, width, channels * likelihood.outputs_per_channel)
+    return {"shape": shape, "output_bias": output_bias}
 
 
 def _log_var_range(fields: Section) -> tuple[float, ...]:

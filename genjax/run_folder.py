@@ -32,8 +32,15 @@ ADDED = {
 }
 #: The same for a VAE's config.
 ADDED_TO_VAE = {
-    "model": {"log_var_range": [], "objective": "elbo", "draws": 1},
+    "model": {"log_var_range": [], "objective": "elbo", "draws": 1, "output_bias": "zeros"},
     "prior": {"name": "standard_normal", "num_components": 500},
+}
+#: The same for one of two levels.
+ADDED_TO_HIERARCHY = {"model": {"output_bias": "zeros"}}
+ADDED_TO_MODEL = {
+    "vae": ADDED_TO_VAE,
+    "hvae": ADDED_TO_HIERARCHY,
+    "chain_vae": ADDED_TO_HIERARCHY,
 }
 #: The same for networks of dense layers.
 ADDED_TO_MLP = {"kernel_init": "lecun_normal"}
@@ -66,10 +73,10 @@ def as_it_was(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _added(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     model = config.get("model")
-    is_vae = isinstance(model, Mapping) and model.get("name") == "vae"
+    of_model = ADDED_TO_MODEL.get(model.get("name"), {}) if isinstance(model, Mapping) else {}
     sections = {name: section for name, section in config.items() if isinstance(section, Mapping)}
     dense = [name for name, section in sections.items() if section.get("name") == "mlp"]
-    return {**ADDED, **(ADDED_TO_VAE if is_vae else {}), **dict.fromkeys(dense, ADDED_TO_MLP)}
+    return {**ADDED, **of_model, **dict.fromkeys(dense, ADDED_TO_MLP)}
 
 
 def read_config(workdir: pathlib.Path) -> dict[str, Any]:

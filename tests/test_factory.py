@@ -15,6 +15,7 @@ from test_configs import NAMES, load
 from configs import common
 from genjax import factory
 from genjax.errors import UserError
+from genjax.fields import Section
 from genjax.imaging.views import Thick, Thin
 from genjax.models.base import LabelReader, Reconstructor, Sampler, Translator
 
@@ -183,6 +184,48 @@ def test_a_vae_on_residual_networks_keeps_the_place_of_things():
     num_features, outputs = shapes.params["encoder"]["Dense_0"]["kernel"].shape
     assert outputs == 2 * 20
     assert num_features >= 4 * 7 * 7
+
+
+class Held:
+    """Four images whose means are 0, 1 and, in the middle, 1/4; `num_read` were asked for."""
+
+    image_shape, class_names, num_read = (1, 3, 1), (), 0
+    rows = ((0, 255, 255), (0, 255, 0), (0, 255, 0), (0, 255, 0))
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        self.num_read += 1
+        return {"image": np.array(self.rows[index], np.uint8).reshape(self.image_shape)}
+
+
+@pytest.mark.parametrize("name", ["iwae", "iwae_chain"])
+def test_a_decoder_starts_at_the_mean_training_image(name):
+    held = Held()
+    experiment = factory.Experiment(Section(load(name).to_dict(), ""), held)
+    _ = experiment.state_shape
+    assert held.num_read == 0  # who only samples reads no images
+    batch = experiment.example_batch()
+    # Several seeds at once, as a sweep has them.
+    params = jax.jit(jax.vmap(lambda key: experiment.model.init(key, batch).params["decoder"]))(
+        jax.random.split(jax.random.key(0), 2)
+    )
+    (bias,) = (leaf for leaf in jax.tree.leaves(params) if leaf.shape == (2, 3))
+    # Each pixel's mean, by the logistic function; no pixel is quite sure.
+    np.testing.assert_allclose(jax.nn.sigmoid(bias), [[0.001, 0.999, 0.25]] * 2, rtol=1e-5)
+
+
+def test_where_a_mean_image_does_not_fit(fields_only):
+    dcgan = {
+        "name": "dcgan", "width": 4, "normalization": "none", "spectral_norm": False,
+        "conditioning": "none",
+    }  # fmt: skip
+    message = "model.output_bias: 'mean' does not fit decoder 'dcgan'; choose 'zeros'"
+    refused("article_vae", message, model__output_bias="mean", decoder=dcgan)
+    message = "model.output_bias: 'mean' does not fit likelihood 'pixel_gaussian'"
+    likelihood = {"name": "pixel_gaussian"}
+    refused("article_vae", message, model__output_bias="mean", likelihood=likelihood)
 
 
 def test_the_state_restores_onto_all_devices():

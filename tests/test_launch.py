@@ -73,6 +73,7 @@ FIELDS = {
     f"{VAE} --config.model.objective=iwae --config.model.free_bits=0.5": ["model.free_bits", "0"],
     f"{VAE} --config.model.draws=0": ["model.draws: 0"],
     f"{VAE} --config.model.log_var_range=(2.0,-6.0)": ["model.log_var_range", "(-6.0, 2.0)"],
+    f"{VAE} --config.model.output_bias=means": ["model.output_bias", "'mean'?"],
     f"{VAE} --config.training.patience=soon": ["training.patience", "'soon'"],
     f"{VAE} --config.training.patience=2 --config.checkpoint.best_metric=": [
         "training.patience",

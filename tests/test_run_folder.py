@@ -67,15 +67,26 @@ def test_a_run_keeps_its_hash_when_configs_get_new_fields(tmp_path):
     assert new["encoder"] == {**OLD["encoder"], "kernel_init": "lecun_normal"}
     assert new["decoder"] == OLD["decoder"]
     assert config_hash(new) == config_hash(OLD)
+    assert new["model"]["output_bias"] == "zeros"
     # A tuple is what JSON has as a list.
     new["model"]["log_var_range"] = ()
     assert config_hash(new) == config_hash(OLD)
+
+
+@pytest.mark.parametrize("name", ["hvae", "chain_vae"])
+def test_a_run_of_two_levels_keeps_its_hash_too(tmp_path, name):
+    old = {**OLD, "model": {"name": name, "draws": 1}, "prior": {"name": "vamp"}}
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    new = read_config(tmp_path)
+    assert new["model"] == {**old["model"], "output_bias": "zeros"}
+    assert config_hash(new) == config_hash(old)
 
 
 def test_a_new_field_that_says_something_new_is_hashed(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(OLD))
     for section, field, value in (
         ("prior", "name", "vamp"), ("data", "binarize", True), ("model", "draws", 5),
+        ("model", "output_bias", "mean"),
         ("encoder", "kernel_init", "he_normal"),
     ):  # fmt: skip
         new = read_config(tmp_path)

@@ -68,6 +68,7 @@ class TwoLevelDecoder(nn.Module):
       latent_sizes: of z1 and z2.
       widths: of the layers of p(z1 | z2); the last one is that of all others.
       log_var_range: log variances are cut off at these two; empty leaves them as they are.
+      output_bias: how the last layer's biases start.
     """
 
     shape: tuple[int, int, int]
@@ -76,6 +77,7 @@ class TwoLevelDecoder(nn.Module):
     log_var_range: tuple[float, ...] = ()
     activation: str = "leaky_relu"
     kernel_init: str = "lecun_normal"
+    output_bias: nn.initializers.Initializer = nn.initializers.zeros
     dtype: jnp.dtype = jnp.float32
 
     def setup(self):  # noqa: D102 - Flax's own
@@ -83,7 +85,7 @@ class TwoLevelDecoder(nn.Module):
         self.first = posterior(layers(self.widths), self.latent_sizes[0])
         self.of_first = layers(self.widths[-1:])
         self.of_second = layers(self.widths[-1:])
-        self.of_both = outputs(self.shape, self.widths[-1:])
+        self.of_both = outputs(self.shape, self.widths[-1:], output_bias=self.output_bias)
 
     def __call__(self, latents: Latents, labels: Labels | None = None, *, train: bool) -> Images:
         """Raw outputs for z2 and, beside it, z1 in deviations from its mean under p(z1 | z2)."""
@@ -145,6 +147,7 @@ class ChainDecoder(nn.Module):
       widths: of the layers of p(x | z1).
       second_widths: of the layers of p(z1 | z2).
       log_var_range: log variances are cut off at these two; empty leaves them as they are.
+      output_bias: how the last layer's biases start.
     """
 
     shape: tuple[int, int, int]
@@ -154,12 +157,13 @@ class ChainDecoder(nn.Module):
     log_var_range: tuple[float, ...] = ()
     activation: str = "leaky_relu"
     kernel_init: str = "lecun_normal"
+    output_bias: nn.initializers.Initializer = nn.initializers.zeros
     dtype: jnp.dtype = jnp.float32
 
     def setup(self):  # noqa: D102 - Flax's own
         layers, outputs, posterior = _makers(self)
         self.first = posterior(layers(self.second_widths), self.latent_sizes[0])
-        self.of_first = outputs(self.shape, self.widths)
+        self.of_first = outputs(self.shape, self.widths, output_bias=self.output_bias)
 
     def __call__(self, latents: Latents, labels: Labels | None = None, *, train: bool) -> Images:
         """Raw outputs for z2 and, beside it, z1 in deviations from its mean under p(z1 | z2)."""

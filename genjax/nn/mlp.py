@@ -61,6 +61,7 @@ class MLPDecoder(nn.Module):
     num_classes: int = 0
     activation: str = "leaky_relu"
     kernel_init: str = "lecun_normal"
+    output_bias: nn.initializers.Initializer = nn.initializers.zeros
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -77,6 +78,7 @@ class MLPDecoder(nn.Module):
             x = spectral(dense, self.spectral_norm, x, train=train)
             x = Normalize(kind, self.num_classes, dtype=self.dtype)(x, labels, train=train)
             x = activate(x)
-        last = nn.Dense(math.prod(self.shape), dtype=self.dtype, kernel_init=start)
+        starts = {"kernel_init": start, "bias_init": self.output_bias}
+        last = nn.Dense(math.prod(self.shape), dtype=self.dtype, **starts)
         x = spectral(last, self.spectral_norm, x, train=train)
         return x.reshape(x.shape[0], *self.shape).astype(jnp.float32)
