@@ -5,6 +5,7 @@ python launch.py train --config=configs/iwae.py:fashion_mnist --config.model.dra
 python launch.py train --config=configs/iwae.py --config.model.objective=elbo
 
 Two dense layers of 200 and 50 latents, 50 draws for each image; pixels are drawn anew at each step.
+The biases of the outputs start at the mean training image, as in the paper's code.
 A rate goes down in eight stages, each three times as long as the one before; the last step counts.
 Adam's epsilon is 1e-8, not the paper's 1e-4.
 """

@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from genjax import rng
-from genjax.data.folder import SUFFIXES
+from genjax.data.folder import ENDINGS
 from genjax.data.shapes import RANGES, Shapes, render
 from genjax.errors import UserError, choose
 from genjax.fields import ANY, COUNT, SEED, check_number
@@ -492,8 +492,7 @@ def _tell(outcome: Outcome, done: str, target: pathlib.Path, more: str = "") -> 
         CONSOLE.print(f"{outcome.done} {pictures} {done} in {target}{skipped}{more}")
     if outcome.left_out:
         others = f" and {len(outcome.left_out) - 1} more" if len(outcome.left_out) > 1 else ""
-        formats = f"pictures that are read end in {', '.join(SUFFIXES)}"
-        CONSOLE.print(f"left out: {outcome.left_out[0]}{others}; {formats}", style="yellow")
+        CONSOLE.print(f"left out: {outcome.left_out[0]}{others}; {ENDINGS}", style="yellow")
     if outcome.failed:
         left = f"; and {len(outcome.failed) - 5} more" if len(outcome.failed) > 5 else ""
         raise UserError("; ".join(outcome.failed[:5]) + left)

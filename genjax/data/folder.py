@@ -6,7 +6,7 @@ import hashlib
 import mimetypes
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +16,8 @@ from genjax.data.base import SPLITS, Example, check_fields, resize_and_crop
 from genjax.errors import UserError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+#: What a message says of them.
+ENDINGS = f"pictures that are read end in {', '.join(SUFFIXES)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,20 +108,21 @@ def picture_files(root: pathlib.Path) -> Iterator[pathlib.Path]:
 
     A link to a folder is one, as long as it does not lead back to where it lies.
     """
-    return (path for path in _files(root) if path.suffix.lower() in SUFFIXES)
+    return _files(root, lambda path: path.suffix.lower() in SUFFIXES)
 
 
 def other_pictures(root: pathlib.Path) -> list[pathlib.Path]:
     """As `picture_files`, those whose names say that they are in a format that is not read."""
-    kinds = ((path, mimetypes.guess_type(path.name)[0] or "") for path in _files(root))
-    return [
-        path
-        for path, kind in kinds
-        if kind.startswith("image/") and path.suffix.lower() not in SUFFIXES
-    ]
+
+    def is_other(path: pathlib.Path) -> bool:
+        kind = mimetypes.guess_type(path.name)[0] or ""
+        return kind.startswith("image/") and path.suffix.lower() not in SUFFIXES
+
+    return list(_files(root, is_other))
 
 
-def _files(root: pathlib.Path) -> Iterator[pathlib.Path]:
+def _files(root: pathlib.Path, wanted: Callable[[pathlib.Path], bool]) -> Iterator[pathlib.Path]:
+    """Those whose names are `wanted`; no other is looked up on the disk."""
     above = {root: {root.resolve()}}
     for name, folders, files in os.walk(root, followlinks=True):
         here = pathlib.Path(name)
@@ -128,7 +131,7 @@ def _files(root: pathlib.Path) -> Iterator[pathlib.Path]:
         above |= {here / each: {*above[here], below[each]} for each in folders}
         for file in files:
             path = here / file
-            if not file.startswith(".") and path.is_file():
+            if not file.startswith(".") and wanted(path) and path.is_file():
                 yield path.relative_to(root)
 
 
@@ -138,9 +141,7 @@ def _picture_files(root: pathlib.Path) -> tuple[str, ...]:
         raise UserError(f"data.path: no such folder {str(root)!r}")
     files = sorted(path.as_posix() for path in picture_files(root))
     if not files:
-        raise UserError(
-            f"data.path: no pictures in {str(root)!r}; they end in {', '.join(SUFFIXES)}"
-        )
+        raise UserError(f"data.path: no pictures in {str(root)!r}; {ENDINGS}")
     return tuple(files)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from genjax.data.base import MODES, to_mode
-from genjax.data.folder import SUFFIXES, picture_files
+from genjax.data.folder import ENDINGS, picture_files
 from genjax.errors import UserError
 
 BATCH = 64
@@ -91,7 +91,7 @@ def open_set(path: pathlib.Path) -> ImageSet:
         # `sample` lays an overview beside the samples.
         files = sorted(path / file for file in picture_files(path) if file.name != "grid.png")
         if not files:
-            raise UserError(f"{path}: holds no pictures; they end in {', '.join(SUFFIXES)}")
+            raise UserError(f"{path}: holds no pictures; {ENDINGS}")
         first = _open(files[0])
         channels = 1 if all(_mode(file) in ("1", "L", "I;16") for file in files) else 3
         return ImageSet(path, (first.height, first.width, channels), files)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Shaped
 from PIL import ExifTags, Image
 
-from genjax.data.folder import SUFFIXES, picture_files
+from genjax.data.folder import ENDINGS, SUFFIXES, picture_files
 from genjax.errors import UserError, did_you_mean
 
 #: These hold 16 bit, and grey with alpha; the others 8 bit, and alpha beside colour or not at all.
@@ -74,11 +74,11 @@ def pictures_in(path: Path, where: str = "--input") -> list[Path]:
         raise UserError(f"{where}: no such file or folder {str(path)!r}")
     if path.is_file():
         if path.suffix.lower() not in SUFFIXES:
-            raise UserError(f"{where}: {str(path)!r} is no picture; {_endings()}")
+            raise UserError(f"{where}: {str(path)!r} is no picture; {ENDINGS}")
         return [Path(path.name)]
     names = sorted(picture_files(path))
     if not names:
-        raise UserError(f"{where}: no pictures in {str(path)!r}; {_endings()}")
+        raise UserError(f"{where}: no pictures in {str(path)!r}; {ENDINGS}")
     return names
 
 
@@ -139,10 +139,6 @@ def write_picture(path: str | os.PathLike, picture: Picture) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _endings() -> str:
-    return f"they end in {', '.join(SUFFIXES)}"
 
 
 def _decode(data: bytes) -> np.ndarray:

@@ -349,11 +349,15 @@ def test_one_picture_gives_its_own_name(tmp_path):
 
 def test_where_there_are_no_pictures_the_flag_is_named(tmp_path):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(UserError, match=r"^--reference: no pictures in .*they end in \.bmp"):
+    with pytest.raises(
+        UserError, match=r"^--reference: no pictures in .*that are read end in \.bmp"
+    ):
         pictures_in(tmp_path, "--reference")
     with pytest.raises(UserError, match=r"^--input: no such file or folder"):
         pictures_in(tmp_path / "none")
-    with pytest.raises(UserError, match=r"notes\.txt' is no picture; they end in"):
+    with pytest.raises(
+        UserError, match=r"notes\.txt' is no picture; pictures that are read end in"
+    ):
         pictures_in(tmp_path / "notes.txt")
 
 
