@@ -98,7 +98,7 @@ def vae_model(**overrides) -> ConfigDict:
         "name": "vae",
         "latent_size": 20,
         "log_var_range": (),  # or (lowest, highest) log variance of the posterior
-        "output_bias": "zeros",  # or mean: the decoder's start at the mean training image
+        "output_bias": "zeros",  # or mean: a dense decoder starts at the mean training image
         "objective": "elbo",
         "draws": 1,
         "kl_weight": 1.0,

@@ -72,9 +72,10 @@ CAPTION = (
     "table 1. By its protocol: pixels drawn anew at each step, two dense layers of 200 (and 100 "
     "above the first latents), 50 latents, or 100 and 50; pixels that start, by their biases, at "
     "the mean training image (as in its code); batches of 20; Adam, whose rate goes from 0.001 to "
-    "0.0001 in eight stages, each three times as long as the one before, 3,280 passes in all. Not as in the paper: 10,000 training images are kept for validation; Adam's "
-    "epsilon is 1e-8 instead of 1e-4; 82 passes over Fashion-MNIST; of the 5,000 digits 328 passes "
-    "over 4,000, and 500 are the test images."
+    "0.0001 in eight stages, each three times as long as the one before, 3,280 passes in all. "
+    "Not as in the paper: 10,000 training images are kept for validation; Adam's epsilon is 1e-8 "
+    "instead of 1e-4; 82 passes over Fashion-MNIST; of the 5,000 digits 328 passes over 4,000, and "
+    "500 are the test images."
 )
 
 

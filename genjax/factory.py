@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array
 
 from genjax import rng, schedule
 from genjax.data.base import SPLITS, Source
@@ -66,7 +65,7 @@ from genjax.models.classifier import Classifier
 from genjax.models.gan import GAN
 from genjax.models.hvae import HVAE, ChainVAE
 from genjax.models.translation import CycleGAN, Pix2Pix, Regression
-from genjax.models.vae import OBJECTIVES, VAE
+from genjax.models.vae import OBJECTIVES, OUTPUT_BIASES, VAE
 from genjax.nn import heads
 from genjax.nn.dcgan import DCGANDecoder, DCGANEncoder
 from genjax.nn.hierarchy import ChainDecoder, ChainEncoder, TwoLevelDecoder, TwoLevelEncoder
@@ -108,8 +107,6 @@ CONDITIONING = {
     "generator": ("none", "concat", "batch_norm"),
     "discriminator": ("none", "concat", "projection", "auxiliary"),
 }
-#: Pixels that are the same in all images start as all but sure.
-PIXEL_MEANS = (0.001, 0.999)
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 #: What measures a model, by the ability that it has to have: while training, when `evaluate` is
 #: called, or only when one of its metrics is asked for.
@@ -187,7 +184,7 @@ class Experiment:
 
     def init_state(self) -> TrainState:
         """The state before the first step, on all devices."""
-        state = self._init(rng.key(self.config["seed"], "init"), self.example_batch())
+        state = self._init(rng.key(self.config["seed"], "init"), self.first_batch())
         return self.devices.replicate(state)
 
     @functools.cached_property
@@ -217,6 +214,18 @@ class Experiment:
         images = {name: jnp.zeros((1, *shape)) for name, shape in shapes.items()}
         return {**images, "label": jnp.zeros(1, jnp.int32)}
 
+    def first_batch(self) -> dict[str, jax.Array]:
+        """A batch of one to make a state from: the mean training image, if it starts at that."""
+        batch = self.example_batch()
+        if self.config["model"].get("output_bias") == "mean":
+            batch["image"] = jnp.asarray(self._mean_image[None], jnp.float32)
+        return batch
+
+    @functools.cached_property
+    def _mean_image(self) -> np.ndarray:
+        """Of the training split, all of which is read for it."""
+        return mean_image(self._greys)
+
     @functools.cached_property
     def devices(self) -> Devices:
         """All devices of all processes."""
@@ -239,20 +248,6 @@ class Experiment:
         plan = Plan(self.config["seed"], len(train), self.images_per_step)
         rows = self.devices.own_rows(self.images_per_step)
         return choose("data.reader", self.config["data"]["reader"], READERS)(train, plan, rows)
-
-    def mean_logits(self, key: PRNGKey, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-        """An initializer: the logits of the mean training image (Burda et al. 2016, in their code).
-
-        The images are read when it is run, so not for shapes.
-        """
-        del key
-
-        def read_all() -> np.ndarray:
-            mean = np.clip(mean_image(self._greys), *PIXEL_MEANS)
-            return np.log(mean / (1 - mean)).astype(dtype).reshape(shape)
-
-        asked = jax.ShapeDtypeStruct(shape, dtype)
-        return jax.pure_callback(read_all, asked, vmap_method="sequential")
 
     @property
     def _greys(self) -> Source:
@@ -491,7 +486,8 @@ class Experiment:
             dtype=choose("training.dtype", self.config["training"]["dtype"], DTYPES),
             # An encoder has to keep the place of things; a discriminator sums, as SNGAN's does.
             pooling="flatten" if part == "encoder" else "sum",
-            **{"output_bias": nn.initializers.zeros, **context},
+            output_bias=nn.initializers.zeros,
+            **context,
         )
 
     def image_network(self, part: str, table: Mapping[str, Any], **context: Any) -> Any:
@@ -554,7 +550,7 @@ def _vae(experiment: Experiment) -> VAE:
         VAE,
         experiment,
         encoder=heads.Posterior(encoder, fields["latent_size"], _log_var_range(fields), **start),
-        decoder=experiment.network("decoder", 1, **_outputs(experiment, likelihood)),
+        decoder=experiment.network("decoder", 1, shape=_outputs(experiment, likelihood)),
         likelihood=likelihood,
         latent_size=fields["latent_size"],
         num_classes=num_classes,
@@ -573,7 +569,8 @@ def _hvae(model: type[HVAE], networks: Mapping[str, Any], experiment: Experiment
         latent_sizes=sizes,
         log_var_range=_log_var_range(config["model"]),
         dtype=choose("training.dtype", config["training"]["dtype"], DTYPES),
-        **_outputs(experiment, likelihood),
+        shape=_outputs(experiment, likelihood),
+        output_bias=nn.initializers.zeros,
     )
     parts = {}
     for index, part in enumerate(HVAE.networks):
@@ -600,7 +597,7 @@ def _autoencoder(model: type[VAE], experiment: Experiment, **parts: Any) -> VAE:
         raise UserError("model.free_bits: belong to the objective 'elbo'; choose 0 for 'iwae'")
     return construct(
         model,
-        fields.without("latent_size", "log_var_range", "output_bias", "kl_weight", "kl_warmup"),
+        fields.without("latent_size", "log_var_range", "kl_weight", "kl_warmup"),
         prior=construct(choose("prior.name", prior["name"], PRIORS), prior),
         optimizer=experiment.optimizer(config["optimizer"]),
         accumulate=config["training"]["accumulate"],
@@ -626,24 +623,23 @@ def _likelihood(experiment: Experiment) -> Likelihood:
     )
 
 
-def _outputs(experiment: Experiment, likelihood: Likelihood) -> dict[str, Any]:
-    """What a decoder has to know of its outputs: their shape, and how their biases start."""
+def _outputs(experiment: Experiment, likelihood: Likelihood) -> tuple[int, int, int]:
+    """The shape of what a decoder has to give for each image."""
     config = experiment.config
-    starts = {"zeros": nn.initializers.zeros, "mean": experiment.mean_logits}
-    start = config["model"]["output_bias"]
-    output_bias = choose("model.output_bias", start, starts)
+    start, name = config["model"]["output_bias"], config["decoder"]["name"]
+    choose("model.output_bias", start, dict.fromkeys(OUTPUT_BIASES))
+    choose("decoder.name", name, NETWORKS)
     for what, fits in (
-        ("decoder", config["decoder"]["name"] == "mlp"),  # others have a bias for each channel
+        ("decoder", name == "mlp"),  # others have a bias for each channel
         ("likelihood", likelihood.outputs_per_channel == 1),  # others take more than means
     ):
         if start == "mean" and not fits:
-            name = config[what]["name"]
             raise UserError(
-                f"model.output_bias: 'mean' does not fit {what} {name!r}; choose 'zeros'"
+                f"model.output_bias: 'mean' does not fit {what} {config[what]['name']!r}; "
+                "choose 'zeros'"
             )
     height, width, channels = experiment.sources["train"].image_shape
-    shape = (height, width, channels * likelihood.outputs_per_channel)
-    return {"shape": shape, "output_bias": output_bias}
+    return (height, width, channels * likelihood.outputs_per_channel)
 
 
 def _log_var_range(fields: Section) -> tuple[float, ...]:

@@ -73,7 +73,7 @@ def as_it_was(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _added(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     model = config.get("model")
-    of_model = ADDED_TO_MODEL.get(model.get("name"), {}) if isinstance(model, Mapping) else {}
+    of_model = ADDED_TO_MODEL.get(str(model.get("name")), {}) if isinstance(model, Mapping) else {}
     sections = {name: section for name, section in config.items() if isinstance(section, Mapping)}
     dense = [name for name, section in sections.items() if section.get("name") == "mlp"]
     return {**ADDED, **of_model, **dict.fromkeys(dense, ADDED_TO_MLP)}

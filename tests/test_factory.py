@@ -200,13 +200,15 @@ class Held:
         return {"image": np.array(self.rows[index], np.uint8).reshape(self.image_shape)}
 
 
-@pytest.mark.parametrize("name", ["iwae", "iwae_chain"])
+@pytest.mark.parametrize("name", ["iwae", "iwae_chain", "hvae"])
 def test_a_decoder_starts_at_the_mean_training_image(name):
     held = Held()
-    experiment = factory.Experiment(Section(load(name).to_dict(), ""), held)
+    config = load(name)
+    config.model.output_bias = "mean"
+    experiment = factory.Experiment(Section(config.to_dict(), ""), held)
     _ = experiment.state_shape
-    assert held.num_read == 0  # who only samples reads no images
-    batch = experiment.example_batch()
+    assert held.num_read == 0  # what restores a state reads no images
+    batch = experiment.first_batch()
     # Several seeds at once, as a sweep has them.
     params = jax.jit(jax.vmap(lambda key: experiment.model.init(key, batch).params["decoder"]))(
         jax.random.split(jax.random.key(0), 2)
@@ -217,6 +219,8 @@ def test_a_decoder_starts_at_the_mean_training_image(name):
 
 
 def test_where_a_mean_image_does_not_fit(fields_only):
+    decoder = {**load("iwae").decoder.to_dict(), "name": "mpl"}
+    refused("iwae", "decoder.name: no such choice 'mpl'; did you mean 'mlp'?", decoder=decoder)
     dcgan = {
         "name": "dcgan", "width": 4, "normalization": "none", "spectral_norm": False,
         "conditioning": "none",

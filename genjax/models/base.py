@@ -56,7 +56,7 @@ class Model(Protocol):
         """How many batches of `batch_size` one step takes."""
 
     def init(self, key: PRNGKey, batch: Batch) -> TrainState:
-        """The state before the first step; `batch` gives shapes only."""
+        """The state before the first step; `batch` gives shapes, and whatever `VAE.init` says."""
 
     def train_step(
         self, state: TrainState, batch: Batch, key: PRNGKey

@@ -38,6 +38,10 @@ from genjax.types import Batch, Images, Labels, Latents, PerExample, Positions, 
 #: The mean of k draws' bounds, or the logarithm of their mean weight; of one draw the same, but for
 #: the KL, which is in closed form where it can be, or estimated by the draw.
 OBJECTIVES = ("elbo", "iwae")
+#: How the biases of the decoder's outputs start: at 0, or at the logits of the mean image.
+OUTPUT_BIASES = ("zeros", "mean")
+#: Pixels that are the same in all images start as all but sure.
+PIXEL_MEANS = (0.001, 0.999)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,7 @@ class VAE:
       objective: `elbo` or `iwae`.
       draws: k, for each image and step.
       kl_weight: the weight of the KL term at each step; 1 is the bound.
+      output_bias: `zeros`, or `mean`, for a dense decoder (Burda et al. 2016, in their code).
       free_bits: nats below which a part of the mean KL is not pressed (Kingma et al. 2016).
       accumulate: chunks in which a batch goes through, one after the other.
     """
@@ -74,6 +79,7 @@ class VAE:
     draws: int
     kl_weight: Schedule
     free_bits: float
+    output_bias: str = "zeros"
     accumulate: int = 1
 
     @property
@@ -82,15 +88,23 @@ class VAE:
         return self.latent_size
 
     def init(self, key: PRNGKey, batch: Batch) -> TrainState:
-        """The state before the first step; `batch` gives shapes only."""
+        """The state before the first step.
+
+        Args:
+          key: of the draws.
+          batch: gives shapes; with `output_bias` "mean" its first image is the mean one.
+        """
         images, labels = batch["image"][:1], self._labels(batch, slice(1))
         latents = jnp.zeros((1, self.latent_size))
         encoder, encoder_stats = init_network(
             self.encoder, rng.stream(key, "encoder"), images, labels
         )
-        decoder, decoder_stats = init_network(
-            self.decoder, rng.stream(key, "decoder"), latents, labels
-        )
+        network = self.decoder
+        if self.output_bias == "mean":
+            mean = jnp.clip(images, *PIXEL_MEANS)
+            logits = jnp.log(mean) - jnp.log1p(-mean)
+            network = network.clone(output_bias=lambda key, *form: logits.reshape(form[0]))
+        decoder, decoder_stats = init_network(network, rng.stream(key, "decoder"), latents, labels)
         prior = self.prior.init(rng.stream(key, "prior"), images.shape[1:], self.prior_size)
         params = {"encoder": encoder, "decoder": decoder, "likelihood": self.likelihood.init()}
         if prior:  # one that learns nothing is no part of a checkpoint

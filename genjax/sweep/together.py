@@ -69,7 +69,7 @@ class Group:
     def init(self, values: Mapping[str, jax.Array]) -> TrainState:
         """A trial's state before its first step; `values` by the paths of `inputs`."""
         model, seed = self._model_and_seed(values)
-        return model.init(rng.key(seed, "init"), self.experiment.example_batch())
+        return model.init(rng.key(seed, "init"), self.experiment.first_batch())
 
     def steps(
         self, values: Mapping[str, jax.Array], state: TrainState, store: Batch, block: Batch
