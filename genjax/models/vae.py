@@ -59,8 +59,8 @@ class VAE:
       objective: `elbo` or `iwae`.
       draws: k, for each image and step.
       kl_weight: the weight of the KL term at each step; 1 is the bound.
-      output_bias: `zeros`, or `mean`, for a dense decoder (Burda et al. 2016, in their code).
       free_bits: nats below which a part of the mean KL is not pressed (Kingma et al. 2016).
+      output_bias: `zeros`, or `mean`, for a dense decoder (Burda et al. 2016, in their code).
       accumulate: chunks in which a batch goes through, one after the other.
     """
 

@@ -185,9 +185,9 @@ needs_ray = pytest.mark.skipif(not has_ray(), reason="Ray is not installed")
 
 @needs_ray
 def test_a_worker_that_is_killed_changes_nothing(tmp_path):
-    """Two trials, of widths that no program shares; one worker dies in the middle of one."""
+    """Four trials, of widths that no program shares; one worker dies in the middle of one."""
     workdir = tmp_path / "run"
-    space = "{'encoder.widths': common.grid((8,), (12,))}"
+    space = "{'encoder.widths': common.grid((8,), (12,)), 'seed': common.seeds(2)}"
     process = begun(
         f"--sweep={sweep_file(tmp_path, space)}",
         f"--workdir={workdir}",
@@ -205,7 +205,7 @@ def test_a_worker_that_is_killed_changes_nothing(tmp_path):
     os.kill(int(lock.split()[1]), signal.SIGKILL)
     assert process.wait(400) == 0
     found = {row["trial"]: row for row in rows(workdir / "sweep.jsonl")}
-    assert sorted(found) == ["0000", "0001"]
+    assert sorted(found) == [f"{number:04}" for number in range(4)]
     assert {row["state"] for row in found.values()} == {"finished"}
     assert {row["step"] for row in found.values()} == {500}
     # It went on from a checkpoint: TensorBoard's files are named by the step that they begin at.
