@@ -22,8 +22,8 @@ from genjax import rng, schedule
 from genjax.data.base import SPLITS, Source
 from genjax.data.pairs import unpaired_halves
 from genjax.data.plan import Plan
-from genjax.data.readers import READERS, Resident, Stream, prefetch
-from genjax.data.reading import decoded_once, mean_image
+from genjax.data.readers import READERS, Resident, Stream, mean_image, prefetch
+from genjax.data.reading import decoded_once
 from genjax.data.shapes import Shapes
 from genjax.data.transforms import AUGMENTATIONS, Binarized, binarize, on_images
 from genjax.errors import UserError, choose, did_you_mean
@@ -224,7 +224,7 @@ class Experiment:
     @functools.cached_property
     def _mean_image(self) -> np.ndarray:
         """Of the training split, all of which is read for it."""
-        return mean_image(self._greys)
+        return mean_image(self._greys, self.config["evaluation"]["batch_size"])
 
     @functools.cached_property
     def devices(self) -> Devices:

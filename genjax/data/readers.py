@@ -147,3 +147,12 @@ def evaluation_batches(source: Source, batch_size: int) -> Iterator[dict[str, np
             batch[name] = np.zeros((batch_size, *values.shape[1:]), values.dtype)
             batch[name][real] = values
         yield {**batch, "index": index, "mask": real.astype(np.float32)}
+
+
+def mean_image(source: Source, batch_size: int) -> np.ndarray:
+    """The mean of all images, float64 [H, W, C] in [0, 1], of which `batch_size` are read at once.
+
+    Summed as integers: the same in batches of any size.
+    """
+    batches = evaluation_batches(source, batch_size)  # its filling rows are zeros
+    return sum(batch["image"].sum(0, dtype=np.int64) for batch in batches) / (255 * len(source))

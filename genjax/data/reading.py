@@ -17,8 +17,6 @@ from genjax.data.base import Example, InMemory, Source
 
 #: Small images decode faster than a task is handed to a thread, so a task is several of them.
 ROWS_PER_TASK = 64
-#: Images that are in memory at once while all are read once.
-ROWS_AT_ONCE = 4096
 
 #: What NumPy raises over a file that is missing, empty, cut short or of another kind.
 UNREADABLE = (OSError, EOFError, ValueError, zipfile.BadZipFile)
@@ -52,15 +50,6 @@ def read(source: Source, indices: np.ndarray, num_threads: int | None = None) ->
     with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool:
         list(pool.map(fill, range(0, len(indices), ROWS_PER_TASK)))
     return batch
-
-
-def mean_image(source: Source) -> np.ndarray:
-    """The mean of all images, float64 [H, W, C] in [0, 1]."""
-    total = np.zeros(source.image_shape, np.int64)
-    for start in range(0, len(source), ROWS_AT_ONCE):
-        rows = np.arange(start, min(start + ROWS_AT_ONCE, len(source)))
-        total += read(source, rows)["image"].sum(0, dtype=np.int64)
-    return total / (255 * len(source))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

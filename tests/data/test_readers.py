@@ -7,7 +7,7 @@ import pytest
 from genjax.data.base import InMemory
 from genjax.data.mnist_sample import mnist_sample
 from genjax.data.plan import Plan
-from genjax.data.readers import READERS, Resident, Stream, evaluation_batches, prefetch
+from genjax.data.readers import READERS, Resident, Stream, evaluation_batches, mean_image, prefetch
 from genjax.data.shapes import shapes
 from genjax.errors import UserError
 
@@ -123,3 +123,11 @@ def test_evaluation_sees_every_example_once_in_order(batch_size):
     np.testing.assert_array_equal(joined["label"][real], source.labels)
     assert (joined["mask"][~real] == 0).all()
     assert (joined["index"][~real] >= 500).all()
+
+
+@pytest.mark.parametrize("batch_size", [64, 250, 4096])  # 250 images: the last batch filled, or not
+def test_the_mean_image_is_that_of_all_whatever_is_read_at_once(batch_size):
+    numbers = np.arange(250, dtype=np.uint8)
+    source = InMemory(np.broadcast_to(numbers[:, None, None, None], (250, 2, 3, 1)))
+    mean = mean_image(source, batch_size)
+    np.testing.assert_allclose(mean, np.full((2, 3, 1), 249 / 2 / 255), rtol=1e-12)

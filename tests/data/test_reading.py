@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genjax.data import reading
 from genjax.data.base import InMemory
 from genjax.data.folder import folder
 from genjax.data.pairs import Pairs
-from genjax.data.reading import ROWS_PER_TASK, decoded_once, mean_image, read
+from genjax.data.reading import ROWS_PER_TASK, decoded_once, read
 
 
 class Numbered:
@@ -44,12 +43,6 @@ def test_read_keeps_the_order_over_several_tasks(source):
     np.testing.assert_array_equal(batch["image"].shape, (len(indices), 2, 3, 1))
     np.testing.assert_array_equal(batch["image"][:, 1, 2, 0], indices)
     np.testing.assert_array_equal(batch["label"], indices % 7)
-
-
-def test_the_mean_image_is_that_of_all_whatever_is_read_at_once(monkeypatch):
-    monkeypatch.setattr(reading, "ROWS_AT_ONCE", 64)  # 250 images are no multiple of it
-    mean = mean_image(Numbered(()))
-    np.testing.assert_allclose(mean, np.full((2, 3, 1), np.mean(np.arange(250)) / 255), rtol=1e-12)
 
 
 def test_without_classes_there_is_no_label():
