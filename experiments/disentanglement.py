@@ -140,7 +140,7 @@ def _write() -> None:
         ours = [
             tables.mean_and_deviation(values[name], digits) for name, (_, digits) in COLUMNS.items()
         ]
-        missing = "" if runs else tables.missing(row, ROWS)
+        missing = "" if runs else tables.missing(row)
         ours[0] = ours[0] or missing
         names = [f"`{run.name}` {run.config_hash[:8]}" for run in runs]
         lines.append([row.title, *ours, str(len(runs)), ", ".join(names)])

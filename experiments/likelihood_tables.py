@@ -27,10 +27,10 @@ class Row(tables.Row):
 
     published: Published | None = None
 
-    def lacks(self) -> str:
-        """What it needs and has not got here; empty if nothing."""
+    def lacks(self, prepare: bool = False) -> str:
+        """What it needs and has not got here; empty if nothing. As `tables.lacks_images`."""
         if self.dataset != "omniglot_28":
-            return tables.lacks_images(self.dataset)
+            return tables.lacks_images(self.dataset, prepare)
         if pathlib.Path(FLAGS.omniglot).is_file():
             return ""
         return "needs the 28 x 28 Omniglot of Burda et al. 2016 (chardata.mat) as --omniglot"
@@ -106,7 +106,7 @@ class Table:
         for row in self.rows:
             runs = found[row.name]
             values = [run.nats for run in runs]
-            missing = "" if values else tables.missing(row, self.rows)
+            missing = "" if values else tables.missing(row)
             ours = tables.mean_and_deviation(values) or missing
             away = tables.difference(values, row.published) if values and row.published else ()
             signed = [f"{each:+.2f}" for each in away]
@@ -119,7 +119,7 @@ class Table:
                     "row": row.name,
                     "config": row.config,
                     "published": row.published.value if row.published else "",
-                    "published_deviation": row.published.deviation if row.published else "",
+                    "published_deviation": (row.published and row.published.deviation) or "",
                     "mean": statistics.fmean(values) if values else "",
                     "deviation": statistics.stdev(values) if len(values) > 1 else "",
                     "difference": away[0] if away else "",

@@ -29,7 +29,9 @@ from experiments import classical  # noqa: E402
 from genjax import rng  # noqa: E402
 from genjax.imaging.degradations import parse  # noqa: E402
 from genjax.imaging.pictures import Picture, write_picture  # noqa: E402
+from genjax.loaded import Loaded  # noqa: E402
 from genjax.picture_commands import damaged, psnr_and_ssim, side_by_side  # noqa: E402
+from genjax.run_folder import config_hash  # noqa: E402
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/restore_photographs", "The run folder.")
@@ -96,6 +98,17 @@ def best_classical(text: str) -> tuple[classical.Candidate, dict]:
     return classical.choose(candidates, part[None], seen[None], [truth])[:2]
 
 
+def _caption(run: Loaded, picture: np.ndarray) -> str:
+    height, width, _ = picture.shape
+    where = f"`{pathlib.Path(FLAGS.workdir).name}` {config_hash(run.experiment.config)[:8]}"
+    return (
+        f"PSNR in dB of one photograph (chelsea, {height} x {width}), restored in tiles of "
+        f"{SIDE} x {SIDE} by configs/restore_l1.py, one run ({where} at step {run.step}) on "
+        f"{PATCHES} patches of each of {len(photographs())} other photographs. Classical: the "
+        "method that is best, with its parameters, on a part of one of those."
+    )
+
+
 def main(argv: list[str]) -> None:
     """Cuts, trains, restores, writes."""
     del argv
@@ -118,7 +131,7 @@ def main(argv: list[str]) -> None:
         print(lines[-1])
     path = pathlib.Path(FLAGS.results) / "photographs.md"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("PSNR in dB.\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text(f"{_caption(loaded, whole)}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
     write_picture(
         pathlib.Path(FLAGS.pictures) / "photographs.jpg", Picture(np.concatenate(rows, axis=0))
     )

@@ -374,8 +374,9 @@ def _write_tables(table: Table, folder: pathlib.Path) -> None:
     runs = dict.fromkeys(_run_in_words(row) for row in table.values() if "run" in row)
     parts = [
         f"The first {first['num']} test images of {data}, restored from the same observed ones in "
-        "8 bits: mean and standard error over images, the best in bold. "
-        f"Runs: {'; '.join(runs) or 'none'}.",
+        "8 bits: mean and standard error over images, the best in bold. Of each network one run, "
+        f"by name, config hash and step: {'; '.join(runs) or 'none'}. Classical: of each row the "
+        f"best method, chosen with its parameters on {VALIDATION} validation images.",
         "The priors are told a degradation's parameters and maps, haze's transmission and low "
         "light's gamma among them; so are classical methods, but for these two, which they have to "
         "estimate. The networks are told which pixels are missing, and nothing else, not even the "
@@ -399,7 +400,8 @@ def _write_tables(table: Table, folder: pathlib.Path) -> None:
 
 def _run_in_words(row: Row) -> str:
     search = f", {row['restarts']} searches of {row['steps']} steps" if "restarts" in row else ""
-    return f"{TITLES[row['method']]} `{row['run']}` at step {row['step']}{search}"
+    where = f"`{row['run']}` {row['config_hash'][:8]} at step {row['step']}"
+    return f"{TITLES[row['method']]} {where}{search}"
 
 
 def _measured(table: Table) -> tuple[list[str], list[str]]:

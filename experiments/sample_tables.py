@@ -86,11 +86,11 @@ class Row(tables.Row):
     labelled: bool = True
     is_large: bool = False
 
-    def lacks(self) -> str:
-        """What it needs and has not got here; empty if nothing."""
+    def lacks(self, prepare: bool = False) -> str:
+        """What it needs and has not got here; empty if nothing. As `tables.lacks_images`."""
         if self.is_large and not (FLAGS.inception and tables.backend() != "cpu"):
             return f"needs {self.dataset}, a GPU and the Inception weights"
-        return tables.lacks_images(self.dataset)
+        return tables.lacks_images(self.dataset, prepare)
 
 
 class Line(NamedTuple):
@@ -175,7 +175,7 @@ class Table:
         row, ours = line.row, line.of != "published"
         if ours and not line.runs:
             empty = [""] * (len(self.columns) - 1)
-            missing = tables.missing(row, self.rows)
+            missing = tables.missing(row)
             return [row.title, line.of, missing, *empty, "0", f"`--rows={row.name}`"]
         cells = [
             self._ours(column, line, value) if ours else _printed(value)
@@ -209,7 +209,7 @@ class Table:
                 "values": " ".join(map(str, column.values(line.runs, line.of))),
                 "runs": " ".join(run.workdir.name for run in line.runs),
                 "config_hashes": " ".join(run.config_hash for run in line.runs),
-                "missing": tables.missing(line.row, self.rows) if ours and not line.runs else "",
+                "missing": tables.missing(line.row) if ours and not line.runs else "",
             }
             for column, value in zip(self.columns, line.values, strict=True)
         ]

@@ -4,8 +4,8 @@
     python experiments/shipped_configs.py [--dataset=mnist_sample] [--runs=runs] [--only=vae,gan]
 
 Writes results/shipped_configs-DATA SET.md: scores of the last checkpoint on the test split, and the
-minutes from command to report where this call trained the run from the start; those of the first
-config have the training of the judge in them.
+minutes from command to report where a call trained the run from the start; those of the first
+config have the training of the judge in them. Rows that --only leaves out stay as they are.
 """
 
 import json
@@ -41,6 +41,12 @@ COLUMNS = {
     "label_accuracy": ("label accuracy", "{:.1%}"),
 }
 
+CAPTION = (
+    "Shipped configs on {dataset}, one run each: scores of the last checkpoint on the test split, "
+    "against as many samples as the config has; Fréchet distance, class entropy and label accuracy "
+    "by the classifier of the same data that judges them. Minutes from command to report."
+)
+
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", "mnist_sample", "The data set, as in a config's argument.")
 flags.DEFINE_string("runs", "runs", "Where the run folders are, or are to be.")
@@ -72,22 +78,34 @@ def scores(workdir: pathlib.Path) -> dict[str, float]:
     return found
 
 
+def rows_of(table: pathlib.Path) -> dict[str, list[str]]:
+    """The cells of each config's row."""
+    if not table.exists():
+        return {}
+    lines = table.read_text(encoding="utf-8").splitlines()
+    cells = [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in lines]
+    return {row[0].strip("`"): row for row in cells if row[0].startswith("`")}
+
+
 def main(argv: list[str]) -> None:
     """Trains, collects, writes."""
     del argv
     dataset = re.sub("[/:]", "_", FLAGS.dataset)
+    out = ROOT / "results" / f"shipped_configs-{dataset}.md"
     header = ["config", *(title for title, _ in COLUMNS.values()), "minutes"]
-    lines = [" | ".join(header), " | ".join("---" for _ in header)]
+    rows = rows_of(out)
     for config in FLAGS.only:
         workdir = pathlib.Path(FLAGS.runs) / f"{config}-{dataset}"
         minutes = train(config, workdir)
         found = scores(workdir)
         cells = [form.format(found[m]) if m in found else "" for m, (_, form) in COLUMNS.items()]
-        lines.append(" | ".join([f"`{config}`", *cells, f"{minutes:.1f}" if minutes else ""]))
-    table = "\n".join(f"| {line} |" for line in lines)
-    out = ROOT / "results" / f"shipped_configs-{dataset}.md"
+        took = f"{minutes:.1f}" if minutes else rows.get(config, [""])[-1]
+        rows[config] = [f"`{config}`", *cells, took]
+    lines = [header, ["---"] * len(header), *(rows[name] for name in CONFIGS if name in rows)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     out.parent.mkdir(exist_ok=True)
-    out.write_text(table + "\n", encoding="utf-8")
+    caption = CAPTION.format(dataset=FLAGS.dataset)
+    out.write_text(f"{caption}\n\n{table}\n", encoding="utf-8")
     print(f"\n{table}\n\n{out}")
 
 

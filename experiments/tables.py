@@ -36,8 +36,6 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TIMED_BLOCKS = 3
 #: Data sets that come with the project; all others are of TensorFlow Datasets.
 EMBEDDED = ("mnist_sample", "shapes")
-#: Fields that say where images are, which differs from machine to machine.
-PLACES = ("data_dir", "manual_dir", "path")
 #: Flags that name a file or a folder; launch.py and this process have to mean the same.
 PATHS = {"runs", "results", "data_dir", "manual_dir", "inception", "omniglot"}
 
@@ -128,7 +126,7 @@ def print_plan(rows: Sequence[R], score: Callable[[R, "Run"], str]) -> None:
     total = 0.0
     for row in rows:
         if lacking := row.lacks():
-            print(f"{row.name}: {lacking}")
+            print(f"{row.name}: {lacking}; its hours are not counted")
             continue
         runs, seconds = row.runs(), None
         ended = [run.epochs for run in runs if run.is_trained]
@@ -169,7 +167,7 @@ def fill(
     Raises:
       UserError: no row can be run, and none was.
     """
-    there = [row for row in asked(rows) if not row.lacks()]
+    there = [row for row in asked(rows) if not row.lacks(prepare=True)]
     has_any = lambda: any(is_scored(row, run) for row in rows for run in row.found())
     for seed in range(FLAGS.seeds):
         for row in there:
@@ -185,9 +183,9 @@ def fill(
     write()
 
 
-def missing(row: R, rows: Sequence[R]) -> str:
-    """What the table of these rows says of one without a run."""
-    return (row.lacks() if row in asked(rows) else "") or "not run yet"
+def missing(row: R) -> str:
+    """What its table says of a row without a run."""
+    return row.lacks() or "not run yet"
 
 
 # --- runs ----------------------------------------------------------------------------------------
@@ -273,9 +271,9 @@ class Run:
         """Raises a UserError if its folder is of another config, but for where images are."""
         if not (self.workdir / "config.json").is_file():
             return
-        there = read_config(self.workdir)["data"]
-        places = {name: there[name] for name in PLACES if name in there}
-        claim(self.workdir, {**self.whole_config, "data": {**self.whole_config["data"], **places}})
+        there, here = read_config(self.workdir)["data"], self.whole_config["data"]
+        place = {"path": there["path"]} if "path" in there else {}  # where Omniglot's file lies
+        claim(self.workdir, {**self.whole_config, "data": {**here, **place}})
 
     @property
     def config_hash(self) -> str:
@@ -328,8 +326,9 @@ class Row:
         """As configs name it."""
         return self.name.partition("/")[0]
 
-    def lacks(self) -> str:
-        """What it needs and has not got here; empty if nothing."""
+    def lacks(self, prepare: bool = False) -> str:
+        """What it needs and has not got here; empty if nothing. As `lacks_images`."""
+        del prepare
         return ""
 
     def places(self) -> dict[str, str]:
@@ -383,15 +382,15 @@ def seconds_per_epoch(experiment: Experiment) -> float:
 
 
 @functools.cache
-def lacks_images(dataset: str) -> str:
+def lacks_images(dataset: str, prepare: bool) -> str:
     """What a data set needs and has not got here; empty if it can be read.
 
-    Without --dry_run, one that is not prepared is prepared, from --manual_dir or the Internet.
+    With `prepare` one that is not prepared is, from --manual_dir or the Internet.
     """
     places = {"data_dir": FLAGS.data_dir, "manual_dir": FLAGS.manual_dir}
     if dataset in EMBEDDED or tfds.builder(dataset, data_dir=FLAGS.data_dir or None).is_prepared():
         return ""
-    if not FLAGS.dry_run:
+    if prepare:
         try:
             tfds_images(split="train", dataset=dataset, image_size=32, channels=1, **places)
         except UserError as error:

@@ -46,14 +46,24 @@ ADDED_TO_MODEL = {
 ADDED_TO_MLP = {"kernel_init": "lecun_normal"}
 #: Those that the hash of a config has had from the beginning.
 HASHED = {"rollbacks"}
+#: Fields of `data` that say where a set of TensorFlow Datasets lies on this machine, and no more.
+PLACES = {"data_dir", "manual_dir"}
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """SHA-256 of the config as JSON with sorted keys.
+    """SHA-256 of the config as JSON with sorted keys: the same on every machine.
 
-    Without fields that were added and change nothing: a run keeps the hash that it was made with.
+    `PLACES` are empty in it, and fields that were added and change nothing are left out: a run
+    keeps the hash that it was made with.
     """
-    return hashlib.sha256(json.dumps(as_it_was(config), sort_keys=True).encode()).hexdigest()
+    hashed = json.dumps(as_it_was(anywhere(config)), sort_keys=True)
+    return hashlib.sha256(hashed.encode()).hexdigest()
+
+
+def anywhere(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with `PLACES` empty."""
+    places = dict.fromkeys(PLACES & config.get("data", {}).keys(), "")
+    return {**config, "data": {**config["data"], **places}} if places else dict(config)
 
 
 def as_it_was(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,9 +128,10 @@ def in_todays_form(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def claim(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
-    """Raises a UserError unless `workdir` is free or belongs to this very config."""
+    """Raises a UserError unless `workdir` is free or belongs to this config, whatever `PLACES`."""
     if (workdir / "config.json").is_file():
-        old, new = _flat(read_config(workdir)), _flat(json.loads(json.dumps(config)))
+        here = json.loads(json.dumps(config))
+        old, new = _flat(anywhere(read_config(workdir))), _flat(anywhere(here))
         differing = [
             f"{name} ({old.get(name, 'missing')} there, {new.get(name, 'missing')} here)"
             for name in sorted(old.keys() | new.keys())

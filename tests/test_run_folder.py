@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from genjax.errors import UserError
-from genjax.run_folder import code_version, config_hash, locked, read_config
+from genjax.run_folder import claim, code_version, config_hash, locked, read_config
 
 
 def test_a_second_training_in_a_folder_is_refused_until_the_first_ends(tmp_path):
@@ -92,3 +92,18 @@ def test_a_new_field_that_says_something_new_is_hashed(tmp_path):
         new = read_config(tmp_path)
         new[section][field] = value
         assert config_hash(new) != config_hash(OLD)
+
+
+def test_a_run_is_the_same_wherever_its_images_lie(tmp_path):
+    """But not of whichever folder of pictures."""
+    placed = lambda **fields: {**OLD, "data": {"name": "tfds", **fields}}
+    here = placed(data_dir="", manual_dir="")
+    there = placed(data_dir="/data/tfds", manual_dir="/data/archives")
+    assert config_hash(here) == config_hash(there)
+    assert there["data"]["data_dir"] == "/data/tfds"
+    assert config_hash(placed(path="a")) != config_hash(placed(path="b"))
+    (tmp_path / "config.json").write_text(json.dumps(there))
+    asked = {**here["data"], "binarize": False}
+    claim(tmp_path, {**read_config(tmp_path), "data": asked})
+    with pytest.raises(UserError, match=r"differs in data\.name"):
+        claim(tmp_path, {**read_config(tmp_path), "data": {**asked, "name": "folder"}})

@@ -13,7 +13,7 @@ from experiments.tables import FLAGS, Run
 def table(monkeypatch, tmp_path):
     """Runs the script on folders of its own, where only Fashion-MNIST is there."""
     needs = {"fashion_mnist": "", "mnist_sample": ""}
-    lacks = lambda dataset: needs.get(dataset, f"needs {dataset} in --data_dir")
+    lacks = lambda dataset, prepare: needs.get(dataset, f"needs {dataset} in --data_dir")
     monkeypatch.setattr(tables, "lacks_images", lacks)
 
     def run(*typed, script=likelihood):

@@ -25,7 +25,7 @@ COLUMNS = (
 def table(monkeypatch, tmp_path):
     """Makes the table in folders of its own, where only Fashion-MNIST is there."""
     needs = {"fashion_mnist": "", "mnist_sample": ""}
-    lacks = lambda dataset: needs.get(dataset, f"needs {dataset} in --data_dir")
+    lacks = lambda dataset, prepare: needs.get(dataset, f"needs {dataset} in --data_dir")
     monkeypatch.setattr(tables, "lacks_images", lacks)
 
     def run(*typed):

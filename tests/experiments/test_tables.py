@@ -23,11 +23,13 @@ def test_values_are_means_and_the_deviations_of_a_sample():
 def test_a_data_set_that_can_not_be_prepared_says_what_it_needs(tmp_path, capsys):
     tables.FLAGS(["x", f"--data_dir={tmp_path}", f"--manual_dir={tmp_path / 'none'}"])
     needs = "needs mnist in --data_dir, its archives in --manual_dir, or the Internet"
+    assert tables.lacks_images("mnist", prepare=False) == needs
+    assert capsys.readouterr().err == ""
     for _ in range(2):
-        assert tables.lacks_images("mnist") == needs
+        assert tables.lacks_images("mnist", prepare=True) == needs
     # It is tried once.
     assert capsys.readouterr().err.count("data.manual_dir: no such folder") == 1
-    assert tables.lacks_images("shapes") == ""
+    assert tables.lacks_images("shapes", prepare=True) == ""
 
 
 @pytest.mark.parametrize("end", ["sys.exit(75)", "sys.exit(130)", "os.kill(os.getpid(), 15)"])
@@ -178,12 +180,12 @@ def test_what_was_not_asked_for_is_not_run_and_stays_in_the_table(runs):
     tables.fill(rows, is_scored, score, write)
     assert done == ["shapes-b-0", "shapes-b-1"]
     assert written == [[1, 0, 0], [1, 1, 0], [1, 2, 0]]
-    assert tables.missing(rows[2], rows) == "not run yet"
+    assert tables.missing(rows[2]) == "not run yet"
 
 
 def test_where_nothing_can_be_run_nothing_is_written(runs):
     class Lacking(Row):
-        def lacks(self):
+        def lacks(self, prepare=False):
             return f"needs {self.dataset}"
 
     rows = [Lacking("mnist/a", "A", "vae", {}), Lacking("cifar10/b", "B", "vae", {})]
@@ -194,7 +196,8 @@ def test_where_nothing_can_be_run_nothing_is_written(runs):
     written = []
     tables.fill(rows, lambda *_: True, pytest.fail, lambda: written.append(1))
     assert written == [1]
-    assert [tables.missing(row, rows) for row in rows] == ["needs mnist", "not run yet"]
+    # Whether it was asked for or not.
+    assert [tables.missing(row) for row in rows] == ["needs mnist", "needs cifar10"]
 
 
 def test_a_home_is_the_same_for_the_table_and_for_launch_py(runs, monkeypatch, tmp_path):
