@@ -99,9 +99,11 @@ def main(argv: list[str]) -> None:
         minutes = train(config, workdir)
         found = scores(workdir)
         cells = [form.format(found[m]) if m in found else "" for m, (_, form) in COLUMNS.items()]
-        took = f"{minutes:.1f}" if minutes else rows.get(config, [""])[-1]
-        rows[config] = [f"`{config}`", *cells, took]
-    lines = [header, ["---"] * len(header), *(rows[name] for name in CONFIGS if name in rows)]
+        row = [f"`{config}`", *cells]
+        *known, took = rows.get(config, [""])
+        rows[config] = [*row, f"{minutes:.1f}" if minutes else took if known == row else ""]
+    order = [name for name in dict.fromkeys([*CONFIGS, *rows]) if name in rows]
+    lines = [header, ["---"] * len(header), *(rows[name] for name in order)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     out.parent.mkdir(exist_ok=True)
     caption = CAPTION.format(dataset=FLAGS.dataset)

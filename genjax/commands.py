@@ -66,6 +66,7 @@ from genjax.run_folder import (
     describe,
     locked,
     read_config,
+    write_json,
 )
 from genjax.training import loop
 from genjax.training.checkpoint import Checkpoints
@@ -147,6 +148,8 @@ def _train_and_score(
                     rollbacks = from_first(lambda failed=failed, error=error: failed(error))
                     state = newest()
                     checkpoints.rollbacks = rollbacks
+        else:  # its images may lie elsewhere by now
+            from_first(lambda: write_json(workdir / "config.json", config))
         last = from_first(checkpoints.steps)["last"]
     rows = from_first(lambda: _rows_of(experiment, workdir))
     if start == last and rows:

@@ -51,19 +51,21 @@ PLACES = {"data_dir", "manual_dir"}
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """SHA-256 of the config as JSON with sorted keys: the same on every machine.
+    """SHA-256 of the config as JSON with sorted keys.
 
-    `PLACES` are empty in it, and fields that were added and change nothing are left out: a run
-    keeps the hash that it was made with.
+    `PLACES` are empty in it, so that it is the same on every machine, and fields that were added
+    and change nothing are left out: a run keeps the hash that it was made with.
     """
-    hashed = json.dumps(as_it_was(anywhere(config)), sort_keys=True)
+    hashed = json.dumps(as_it_was(without_places(config)), sort_keys=True)
     return hashlib.sha256(hashed.encode()).hexdigest()
 
 
-def anywhere(config: Mapping[str, Any]) -> dict[str, Any]:
+def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config with `PLACES` empty."""
-    places = dict.fromkeys(PLACES & config.get("data", {}).keys(), "")
-    return {**config, "data": {**config["data"], **places}} if places else dict(config)
+    data = config.get("data")
+    if not isinstance(data, Mapping):
+        return dict(config)
+    return {**config, "data": {**data, **dict.fromkeys(PLACES & data.keys(), "")}}
 
 
 def as_it_was(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,7 +133,7 @@ def claim(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
     """Raises a UserError unless `workdir` is free or belongs to this config, whatever `PLACES`."""
     if (workdir / "config.json").is_file():
         here = json.loads(json.dumps(config))
-        old, new = _flat(anywhere(read_config(workdir))), _flat(anywhere(here))
+        old, new = _flat(without_places(read_config(workdir))), _flat(without_places(here))
         differing = [
             f"{name} ({old.get(name, 'missing')} there, {new.get(name, 'missing')} here)"
             for name in sorted(old.keys() | new.keys())

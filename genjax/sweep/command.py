@@ -21,6 +21,7 @@ from genjax.run_folder import (
     in_todays_form,
     locked,
     read_object,
+    without_places,
     write_json,
 )
 from genjax.sweep import cluster, together
@@ -127,9 +128,10 @@ def _read(workdir: pathlib.Path) -> dict[str, Any]:
 
 def _claim(workdir: pathlib.Path, asked: Mapping[str, Any]) -> None:
     """Raises a UserError unless `workdir` is free or belongs to this very sweep."""
+    claimed = lambda of: {**of, "config": without_places(of["config"])}
     if not (workdir / "sweep.json").is_file():
         check_free(workdir, "sweep")
-    elif _read(workdir) != asked:
+    elif claimed(_read(workdir)) != claimed(asked):
         raise UserError(
             f"--workdir: {workdir} belongs to another sweep; go on with that by --resume, or "
             "choose another --workdir"

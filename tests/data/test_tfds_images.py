@@ -11,6 +11,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
 
+import launch
 from genjax.data import tfds_images as module
 from genjax.data.reading import read
 from genjax.data.tfds_images import tfds_images
@@ -197,3 +198,23 @@ def test_archives_by_hand_are_checked(tmp_path):
         (tmp_path / info.filename).write_bytes(b"not the archive")
     with pytest.raises(UserError, match=r"could not prepare 'fashion_mnist'.*Checksum"):
         open_split(tmp_path / "sets", "train", manual_dir=str(tmp_path))
+
+
+def test_a_finished_run_reads_its_images_where_they_were_moved(tmp_path, capsys):
+    prepare(tmp_path / "old", {"train": 60, "test": 12})
+    flags = [
+        "--config=tests/small_config.py:vae,fashion_mnist",
+        "--config.data.num_validation=10",
+        "--config.training.duration=1 steps",
+        "--config.training.batch_size=8",
+        "--config.evaluation.num_samples=0",
+        f"--workdir={tmp_path / 'run'}",
+    ]
+    train = lambda place: ["launch.py", "train", *flags, f"--config.data.data_dir={place}"]
+    assert launch.main(train(tmp_path / "old")) == 0
+    (tmp_path / "old").rename(tmp_path / "new")
+    capsys.readouterr()
+    assert launch.main(train(tmp_path / "new")) == 0
+    assert "is trained and scored already" in capsys.readouterr().out
+    pictures = ["--num=4", f"--out={tmp_path / 'grid.png'}"]
+    assert launch.main(["launch.py", "reconstruct", *flags[-1:], *pictures]) == 0

@@ -16,7 +16,8 @@ from test_commands import rows, run
 
 import launch
 from configs import common
-from genjax.sweep import cluster
+from genjax.errors import UserError
+from genjax.sweep import cluster, command
 from genjax.sweep.space import parse
 
 SMALL = [
@@ -88,6 +89,17 @@ def test_a_finished_sweep_is_left_as_it_is(swept, capsys):
     assert (swept / "sweep.jsonl").read_text() == text
     assert {path: path.stat().st_mtime_ns for path in swept.glob("trials/**/*")} == before
     assert "best of 4" in capsys.readouterr().out
+
+
+def test_a_sweep_is_the_same_wherever_its_images_lie(tmp_path):
+    asked = lambda place, search: {
+        "config": {"data": {"name": "tfds", "binarize": False, "data_dir": place}},
+        "sweep": {"search": search},
+    }
+    (tmp_path / "sweep.json").write_text(json.dumps(asked("/old", "random")))
+    command._claim(tmp_path, asked("/new", "random"))
+    with pytest.raises(UserError, match="belongs to another sweep"):
+        command._claim(tmp_path, asked("/old", "optuna"))
 
 
 def test_a_trial_is_an_ordinary_run(swept, tmp_path):
