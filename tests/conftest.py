@@ -98,7 +98,7 @@ def runs(tmp_path_factory) -> pathlib.Path:
 #: Runs on pictures: their config, and what makes it tiny.
 PICTURE_RUNS = {
     "restore": "restore_l1.py:mnist_sample,test --config.generator.width=4 "
-    "--config.generator.detail=4",
+    "--config.generator.detail=4 --config.pairs.input=gaussian_noise:0.1|missing_pixels:0.5",
     "cycle": "thin_to_thick.py:mnist_sample,test --config.generator.width=4 "
     "--config.generator.detail=4 --config.discriminator.width=4",
     "shapes": "article_vae.py:shapes,test --config.data.num_examples=64 "
