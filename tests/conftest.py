@@ -43,8 +43,19 @@ CHECKED = ["genjax.losses", "genjax.metrics", "genjax.rng", "genjax.schedule"]
 install_import_hook(CHECKED, "beartype.beartype")
 
 
-#: Files whose few tests take long: they wait for processes that they start.
-LONG = ("sweep/test_command.py", "training/test_processes.py", "test_chaos.py", "test_launch.py")
+#: Files that take longest, half a minute and more each.
+LONG = (
+    "models/test_hvae.py",
+    "sweep/test_command.py",
+    "sweep/test_together.py",
+    "training/test_parallel.py",
+    "training/test_processes.py",
+    "test_chaos.py",
+    "test_commands.py",
+    "test_launch.py",
+    "test_picture_commands.py",
+    "test_resume.py",
+)
 
 
 def pytest_collection_modifyitems(items):
