@@ -52,7 +52,13 @@ from genjax.loaded import Loaded, load  # noqa: E402
 from genjax.metrics.reconstruction import ssim  # noqa: E402
 from genjax.models.base import LikelihoodModel, Restorer, Sampler, require  # noqa: E402
 from genjax.report import grids  # noqa: E402
-from genjax.run_folder import as_it_was, check_writable, code_version, config_hash  # noqa: E402
+from genjax.run_folder import (  # noqa: E402
+    PLACES,
+    as_it_was,
+    check_writable,
+    code_version,
+    config_hash,
+)
 from genjax.types import PyTree  # noqa: E402
 
 #: Each kind at a weaker and a stronger strength, in this order.
@@ -94,7 +100,7 @@ TITLES = {
 #: What the run of a method has to be able to do.
 ABILITIES = {"vae": LikelihoodModel, "gan": Sampler, "l1": Restorer, "gan_restorer": Restorer}
 #: Fields of a config's data section that do not change the test images.
-PLACES = {"augment", "reader", "data_dir", "manual_dir"}
+SAME_IMAGES = {"augment", "reader"} | PLACES
 VALIDATION = 50  # images by which a classical method and its parameters are chosen
 BATCH = 100
 PICTURED = np.array([1, 2])  # numbers of test images; of Fashion-MNIST, a coat and a boot
@@ -324,7 +330,11 @@ def _data(runs: Mapping[str, Loaded]) -> Row:
     if not runs:
         raise UserError("--l1: is missing; one run at least has to say what the data set is")
     sections = {
-        name: {k: v for k, v in as_it_was(run.experiment.config)["data"].items() if k not in PLACES}
+        name: {
+            k: v
+            for k, v in as_it_was(run.experiment.config)["data"].items()
+            if k not in SAME_IMAGES
+        }
         for name, run in runs.items()
     }
     first, *others = sections
