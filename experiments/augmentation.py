@@ -25,12 +25,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from configs import common, cvae  # noqa: E402
+from experiments import command_line  # noqa: E402
 from genjax import factory  # noqa: E402
 from genjax.data.base import InMemory  # noqa: E402
 from genjax.data.reading import read  # noqa: E402
@@ -38,6 +39,7 @@ from genjax.evaluation.evaluators import accuracy_of  # noqa: E402
 from genjax.evaluation.rows import read_rows  # noqa: E402
 from genjax.factory import Experiment  # noqa: E402
 from genjax.fields import Section  # noqa: E402
+from genjax.files import replacing  # noqa: E402
 from genjax.run_folder import code_version  # noqa: E402
 
 CVAE_STEPS = 4000
@@ -120,10 +122,8 @@ def run_seed(here: Experiment, whole: dict[str, np.ndarray], seed: int) -> dict[
     return {name: error(source) for name, source in sets.items()}
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Runs the seeds that are missing and writes the table."""
-    del argv
-    logging.set_verbosity(logging.ERROR)
     here, results = experiment(), pathlib.Path(FLAGS.results)
     whole = read(here.sources["train"], np.arange(len(here.sources["train"])))
     settings = {
@@ -145,7 +145,8 @@ def main(argv: list[str]) -> None:
     without, with_ = (np.array([row[name] for row in rows]) for name in ("without", "with"))
     table = summary(without, with_)
     name = re.sub("[/:]", "_", FLAGS.dataset)
-    (results / f"augmentation-{name}.md").write_text(table + "\n", encoding="utf-8")
+    with replacing(results / f"augmentation-{name}.md") as file:
+        file.write_text(table + "\n", encoding="utf-8")
     print(f"\n{table}")
 
 
@@ -174,4 +175,4 @@ def summary(without: np.ndarray, with_: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(command_line.main(sys.argv, __doc__, main))

@@ -94,7 +94,7 @@ def _print_plan() -> None:
         scored = score(run)
         return f"MIG {scored.values['mig']:.3f}" if scored else ""
 
-    tables.print_plan(tables.asked(ROWS), told)
+    tables.print_plan(ROWS, told)
 
 
 def _run() -> None:
@@ -102,8 +102,11 @@ def _run() -> None:
     tables.fill(ROWS, is_scored, _finish, _write)
     for row in tables.asked(ROWS):
         picture = pathlib.Path(FLAGS.results) / f"disentanglement-{row.title}.png"
-        save_png(traversals(row.runs()[0]), picture)
-        print(picture)
+        if (run := row.runs()[0]).has_checkpoints:
+            save_png(traversals(run), picture)
+            print(picture)
+        else:  # it was trained somewhere else
+            print(f"{picture} is left as it is: {run.workdir} has no checkpoint")
 
 
 def _finish(row: Row, run: Run) -> None:

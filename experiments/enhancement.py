@@ -16,13 +16,15 @@ import pathlib
 import sys
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import genjax  # noqa: E402
+from experiments import command_line  # noqa: E402
 from genjax.data.shapes import RANGES, Shapes, render  # noqa: E402
+from genjax.files import replacing  # noqa: E402
 from genjax.picture_commands import attribute_direction  # noqa: E402
 from genjax.report import grids  # noqa: E402
 from genjax.run_folder import config_hash  # noqa: E402
@@ -49,10 +51,8 @@ def drawn(factors: list[dict], attribute: str, change: float, shape: tuple[int, 
     return np.stack(images).astype(np.float32) / 255
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Measures and writes."""
-    del argv
-    logging.set_verbosity(logging.ERROR)
     loaded = genjax.load(FLAGS.workdir)
     size, _, channels = loaded.image_shape
     test = Shapes("test", FLAGS.num, size, channels)
@@ -74,16 +74,16 @@ def main(argv: list[str]) -> None:
         rows.append(np.stack([whole[0], *steps]))
     table = "\n".join(lines)
     path = pathlib.Path(FLAGS.results) / "enhancement.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
     where = f"`{pathlib.Path(FLAGS.workdir).name}` {config_hash(loaded.experiment.config)[:8]}"
     caption = (
         f"Mean absolute error of {FLAGS.num} test drawings of {size} x {size}, by one VAE "
         f"({where} at step {loaded.step}): a factor changed by a tenth and by a fifth of its range."
     )
-    path.write_text(f"{caption}\n\n{table}\n", "utf-8")
+    with replacing(path) as file:
+        file.write_text(f"{caption}\n\n{table}\n", encoding="utf-8")
     picture = grids.labelled_rows(np.concatenate(rows), list(RANGES), len(SHOWN) + 1)
     grids.save_png(picture, pathlib.Path(FLAGS.pictures) / "enhancement.png")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(command_line.main(sys.argv, __doc__, main))

@@ -13,11 +13,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from experiments import command_line  # noqa: E402
+from genjax.errors import UserError, choose  # noqa: E402
 from genjax.evaluation.comparison import base_name  # noqa: E402
 from genjax.evaluation.rows import read_rows  # noqa: E402
 from genjax.report.scores import mean_and_deviation, measured_by  # noqa: E402
@@ -27,14 +29,12 @@ flags.DEFINE_string("checkpoint", "last", "Of this name.")
 flags.DEFINE_string("split", "test", "On this split.")
 
 
-def main(argv: list[str]) -> None:
+def main(*folders: str) -> None:
     """Prints the table."""
-    runs = [pathlib.Path(name) for name in argv[1:]]
-    if not runs:
-        raise app.UsageError("name one run folder or more")
+    runs = list(map(pathlib.Path, folders))
     for run in runs:
         if not (run / "evals.jsonl").is_file():
-            raise app.UsageError(f"{run}: has no evals.jsonl; run evaluate first")
+            raise UserError(f"{run}: has no evals.jsonl; run evaluate first")
     names = [run.name for run in runs]
     # Two of one name are told apart by all that was typed.
     titles = names if len(set(names)) == len(names) else map(str, runs)
@@ -44,9 +44,12 @@ def main(argv: list[str]) -> None:
 def scores(workdir: pathlib.Path) -> dict[tuple[str, ...], str]:
     """The values of a run by (metric, unit, images, extractor and settings)."""
     wanted = {"checkpoint": FLAGS.checkpoint, "split": FLAGS.split}
+    there = read_rows(workdir / "evals.jsonl")
+    for name, value in wanted.items():
+        choose(f"--{name}: {workdir}", value, dict.fromkeys(row[name] for row in there))
     rows = [
         row
-        for row in read_rows(workdir / "evals.jsonl")
+        for row in there
         if wanted.items() <= row.items() and row["metric"] == base_name(row["metric"])
     ]
     # Of what was measured in several ways, by other steps or numbers of images, the newest counts.
@@ -81,4 +84,4 @@ def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(command_line.main(sys.argv, __doc__, main, names="RUN"))

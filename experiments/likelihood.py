@@ -77,8 +77,8 @@ CAPTION = (
     "draw of the test pixels (from draw to draw a VAE's bound on Fashion-MNIST has a deviation of "
     "0.08 nats; on that of the paper's code the VAEs score 0.07 to 0.09 nats worse), in layers "
     "whose halves, value and gate or mean and log variance, are one parameter, in biases that "
-    "start at 0, in probabilities of pixels that have no bounds, and in pseudo-inputs that start nearly "
-    "black as in Tomczak and Welling 2018, not by He's rule as all weights do."
+    "start at 0, in probabilities of pixels that have no bounds, and in pseudo-inputs that start "
+    "nearly black as in Tomczak and Welling 2018, not by He's rule as all weights do."
 )
 TABLE = Table("likelihood", lambda found: CAPTION, ROWS, "best")
 

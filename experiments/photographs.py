@@ -11,11 +11,10 @@ results/photographs.md.
 """
 
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -25,8 +24,9 @@ import sklearn.datasets  # noqa: E402
 
 import genjax  # noqa: E402
 from configs import common  # noqa: E402
-from experiments import classical  # noqa: E402
+from experiments import classical, command_line  # noqa: E402
 from genjax import rng  # noqa: E402
+from genjax.files import replacing  # noqa: E402
 from genjax.imaging.degradations import parse  # noqa: E402
 from genjax.imaging.pictures import Picture, write_picture  # noqa: E402
 from genjax.loaded import Loaded  # noqa: E402
@@ -77,17 +77,14 @@ def cut(folder: pathlib.Path) -> None:
 
 def train(workdir: str, patches: pathlib.Path) -> None:
     """Trains, or goes on, or leaves it as it is."""
-    command = [
-        sys.executable,
-        str(ROOT / "launch.py"),
+    command_line.launch(
         "train",
         f"--config={ROOT / 'configs' / 'restore_l1.py'}:folder",
         f"--workdir={workdir}",
         f"--config.data.path={patches}",
         f"--config.pairs.input={common.DAMAGE}",
         f"--config.training.duration={FLAGS.duration}",
-    ]
-    subprocess.run(command, check=True)
+    )
 
 
 def best_classical(text: str) -> tuple[classical.Candidate, dict]:
@@ -109,10 +106,8 @@ def _caption(run: Loaded, picture: np.ndarray) -> str:
     )
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Cuts, trains, restores, writes."""
-    del argv
-    logging.set_verbosity(logging.ERROR)
     patches = pathlib.Path(FLAGS.patches)
     if not (patches / f"flower_{PATCHES - 1:04d}.png").exists():
         cut(patches)
@@ -130,12 +125,13 @@ def main(argv: list[str]) -> None:
         rows.append(side_by_side([seen, by_hand, made, whole]))
         print(lines[-1])
     path = pathlib.Path(FLAGS.results) / "photographs.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{_caption(loaded, whole)}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    with replacing(path) as file:
+        table = "\n".join(lines)
+        file.write_text(f"{_caption(loaded, whole)}\n\n{table}\n", encoding="utf-8")
     write_picture(
         pathlib.Path(FLAGS.pictures) / "photographs.jpg", Picture(np.concatenate(rows, axis=0))
     )
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(command_line.main(sys.argv, __doc__, main))

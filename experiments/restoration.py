@@ -28,7 +28,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from absl import flags, logging
+from absl import flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -39,13 +39,14 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 
-from experiments import classical  # noqa: E402
+from experiments import classical, command_line  # noqa: E402
 from genjax import rng  # noqa: E402
 from genjax.data.base import Source  # noqa: E402
 from genjax.data.reading import read  # noqa: E402
 from genjax.errors import UserError, choose  # noqa: E402
 from genjax.evaluation.rows import read_rows  # noqa: E402
 from genjax.fields import errors_within  # noqa: E402
+from genjax.files import replacing  # noqa: E402
 from genjax.imaging import prior  # noqa: E402
 from genjax.imaging.degradations import Truth, degrade, parse  # noqa: E402
 from genjax.loaded import Loaded, load  # noqa: E402
@@ -250,23 +251,10 @@ def identity(name: str, runs: Mapping[str, Loaded]) -> Row:
 # --- the command ---------------------------------------------------------------------------------
 
 
-def main(argv: list[str]) -> int:
-    """Measures what is not measured yet, and writes tables and picture; 0, or 2 after an error."""
-    if {"--help", "-h"} & set(argv):
-        print(__doc__.strip())
-        return 0
-    try:
-        for text in FLAGS(argv)[1:]:
-            raise UserError(f"{text!r}: is no flag; flags are written --name=value")
-        logging.set_verbosity(logging.ERROR)
-        _run(_rows(FLAGS.rows), pathlib.Path(FLAGS.results), pathlib.Path(FLAGS.picture))
-    except (UserError, flags.Error) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _run(rows: Sequence[str], folder: pathlib.Path, picture: pathlib.Path) -> None:
+def main() -> None:
+    """Measures what is not measured yet, and writes tables and picture."""
+    rows = _rows(FLAGS.rows)
+    folder, picture = pathlib.Path(FLAGS.results), pathlib.Path(FLAGS.picture)
     for where, path in (("--results", folder), ("--picture", picture.parent)):
         check_writable(where, path)
     names = _names()
@@ -397,10 +385,12 @@ def _write_tables(table: Table, folder: pathlib.Path) -> None:
         _markdown(table, "ssim", 3),
         *_calibration(table),
     ]
-    (folder / "restoration.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    with replacing(folder / "restoration.md") as file:
+        file.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     rows = [{k: v for k, v in row.items() if k != "pictured"} for row in table.values()]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    with (folder / "restoration.csv").open("w", encoding="utf-8", newline="") as file:
+    path = folder / "restoration.csv"
+    with replacing(path) as whole, whole.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         for row in rows:
@@ -494,4 +484,4 @@ def _below_titles(picture: np.ndarray, titles: Sequence[str], side: int) -> np.n
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(command_line.main(sys.argv, __doc__, main))

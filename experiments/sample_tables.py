@@ -10,7 +10,7 @@ from absl import flags
 
 from experiments import tables
 from experiments.tables import FLAGS, Published, Record, Run
-from genjax.errors import UserError
+from genjax.evaluation.weights import INCEPTION_SHA256, load_torch_weights
 
 #: Against as many test images.
 NUM_SAMPLES = 10_000
@@ -116,14 +116,19 @@ class Table:
         return tables.main(argv, doc, self._plan, self._run)
 
     def _plan(self) -> None:
+        self._check()
         told = lambda row, run: "" if self._missing(row, run) else "scored"
-        tables.print_plan(tables.asked(self.rows), told)
+        tables.print_plan(self.rows, told)
 
     def _run(self) -> None:
-        if FLAGS.inception not in ("", "download") and not pathlib.Path(FLAGS.inception).is_file():
-            raise UserError(f"--inception: {FLAGS.inception} is no file")
+        self._check()
         is_scored = lambda row, run: not self._missing(row, run)
         tables.fill(self.rows, is_scored, self._finish, self._write)
+
+    def _check(self) -> None:
+        """Raises a UserError if --inception is no file of its weights: training comes first."""
+        if FLAGS.inception not in ("", "download"):
+            load_torch_weights(FLAGS.inception, INCEPTION_SHA256, "--inception")
 
     def _finish(self, row: Row, run: Run) -> None:
         run.train()
@@ -189,7 +194,7 @@ class Table:
         """In four digits of the mean, and of how many runs if not of all."""
         if not value:
             return NO_WEIGHTS if column.extractor == "inception" and not FLAGS.inception else ""
-        digits = max(3 - math.floor(math.log10(abs(value.value))), 0) if value.value else 3
+        digits = _digits(value.value)
         text = " ± ".join(f"{each:.{digits}f}" for each in _numbers(value))
         measured = len(column.values(line.runs, line.of))
         return text + (f" ({measured} of {len(line.runs)})" if measured < len(line.runs) else "")
@@ -224,6 +229,12 @@ class Table:
                     for series in ("published", *CHECKPOINTS)
                 }
         return panels
+
+
+def _digits(value: float) -> int:
+    """Decimals that make four digits of a number; of one without any, three decimals."""
+    has_any = value and math.isfinite(value)
+    return max(3 - math.floor(math.log10(abs(value))), 0) if has_any else 3
 
 
 def _printed(value: Published | None) -> str:

@@ -11,13 +11,18 @@ config have the training of the judge in them. Rows that --only leaves out stay 
 import json
 import pathlib
 import re
-import subprocess
 import sys
 import time
 
-from absl import app, flags
+from absl import flags
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from experiments import command_line  # noqa: E402
+from genjax.errors import choose  # noqa: E402
+from genjax.files import replacing  # noqa: E402
+
 CONFIGS = (
     "vae",
     "cvae",
@@ -57,15 +62,12 @@ flags.DEFINE_list("override", [], "Passed to every run, as config.data.data_dir=
 def train(config: str, workdir: pathlib.Path) -> float | None:
     """Trains to the end; the minutes that it took, or None if it had been begun before."""
     begun, start = (workdir / "config.json").exists(), time.monotonic()
-    command = [
-        sys.executable,
-        str(ROOT / "launch.py"),
+    command_line.launch(
         "train",
         f"--config={ROOT / 'configs' / config}.py:{FLAGS.dataset}",
         f"--workdir={workdir}",
         *(f"--{text}" for text in FLAGS.override),
-    ]
-    subprocess.run(command, check=True)
+    )
     return None if begun else (time.monotonic() - start) / 60
 
 
@@ -87,9 +89,10 @@ def rows_of(table: pathlib.Path) -> dict[str, list[str]]:
     return {row[0].strip("`"): row for row in cells if row[0].startswith("`")}
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Trains, collects, writes."""
-    del argv
+    for name in FLAGS.only:
+        choose("--only", name, dict.fromkeys(CONFIGS))
     dataset = re.sub("[/:]", "_", FLAGS.dataset)
     out = ROOT / "results" / f"shipped_configs-{dataset}.md"
     header = ["config", *(title for title, _ in COLUMNS.values()), "minutes"]
@@ -105,11 +108,11 @@ def main(argv: list[str]) -> None:
     order = [name for name in dict.fromkeys([*CONFIGS, *rows]) if name in rows]
     lines = [header, ["---"] * len(header), *(rows[name] for name in order)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    out.parent.mkdir(exist_ok=True)
     caption = CAPTION.format(dataset=FLAGS.dataset)
-    out.write_text(f"{caption}\n\n{table}\n", encoding="utf-8")
+    with replacing(out) as file:
+        file.write_text(f"{caption}\n\n{table}\n", encoding="utf-8")
     print(f"\n{table}\n\n{out}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    sys.exit(command_line.main(sys.argv, __doc__, main))

@@ -4,10 +4,11 @@ import csv
 import dataclasses
 import functools
 import importlib
+import io
+import math
 import os
 import pathlib
 import re
-import signal
 import statistics
 import subprocess
 import sys
@@ -19,20 +20,21 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import matplotlib
 import tensorflow_datasets as tfds
-from absl import flags, logging
+from absl import flags
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from experiments import command_line
+from experiments.command_line import FLAGS, ROOT, LaunchError, launch
 from genjax import factory
 from genjax.data.tfds_images import tfds_images
 from genjax.errors import UserError, choose
 from genjax.evaluation.rows import read_rows
 from genjax.factory import Experiment
+from genjax.files import replacing
 from genjax.run_folder import check_writable, claim, read_config
-from genjax.training.checkpoint import Checkpoints
-from genjax.training.stopping import TEMPORARY_FAILURE, Stopped
+from genjax.training.checkpoint import Checkpoints, DamagedError
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 TIMED_BLOCKS = 3
 #: Data sets that come with the project; all others are of TensorFlow Datasets.
 EMBEDDED = ("mnist_sample", "shapes")
@@ -41,7 +43,6 @@ PATHS = {"runs", "results", "data_dir", "manual_dir", "inception", "omniglot"}
 
 Record = Mapping[str, Any]
 
-FLAGS = flags.FLAGS
 flags.DEFINE_list("rows", [], "Rows that are run, or the beginnings of rows.")
 flags.DEFINE_integer("seeds", 3, "Runs of each row.", lower_bound=1)
 flags.DEFINE_string("runs", "", "Where run folders are; empty: runs/ and the script's name.")
@@ -61,26 +62,13 @@ class Published(NamedTuple):
 R = TypeVar("R", bound="Row")
 
 
-class LaunchError(Exception):
-    """launch.py ended with this code, and has said why."""
-
-    def __init__(self, code: int):
-        super().__init__(code)
-        self.code = code
-
-
 # --- the command line ----------------------------------------------------------------------------
 
 
 def main(argv: Sequence[str], doc: str, plan: Callable[[], None], run: Callable[[], None]) -> int:
     """Calls `run`, or with --dry_run `plan`; 0, 2 after an error, 75 if asked to stop."""
-    if {"--help", "-h"} & set(argv):
-        print(doc.strip())
-        return 0
-    try:
-        for text in FLAGS(argv)[1:]:
-            raise UserError(f"{text!r}: is no flag; flags are written --name=value")
-        logging.set_verbosity(logging.ERROR)
+
+    def body() -> None:
         for name in PATHS & set(FLAGS):
             FLAGS[name].value = os.path.expanduser(FLAGS[name].value)
         if not FLAGS.runs:
@@ -90,15 +78,8 @@ def main(argv: Sequence[str], doc: str, plan: Callable[[], None], run: Callable[
         if not FLAGS.dry_run:  # the accelerator is for launch.py, which takes all its memory
             jax.config.update("jax_platforms", "cpu")
         (plan if FLAGS.dry_run else run)()
-    except (UserError, flags.Error) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except LaunchError as error:
-        return error.code
-    except Stopped:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return TEMPORARY_FAILURE
-    return 0
+
+    return command_line.main(argv, doc, body)
 
 
 def asked(rows: Sequence[R]) -> list[R]:
@@ -117,14 +98,19 @@ def asked(rows: Sequence[R]) -> list[R]:
 
 
 def print_plan(rows: Sequence[R], score: Callable[[R, "Run"], str]) -> None:
-    """What there is to do and how long it takes here.
+    """What there is to do of the rows that were asked for, and how long it takes here.
 
     Args:
       rows: of the table.
       score: of a row's run, in words; empty if it is not scored yet.
+
+    Raises:
+      UserError: a folder is of another config.
     """
-    total = 0.0
     for row in rows:
+        row.found()
+    total = 0.0
+    for row in asked(rows):
         if lacking := row.lacks():
             print(f"{row.name}: {lacking}; its hours are not counted")
             continue
@@ -158,6 +144,8 @@ def fill(
 ) -> None:
     """Scores the runs that were asked for and are not, seed by seed: one of each row comes first.
 
+    A run that fails keeps no other from being run.
+
     Args:
       rows: of the table; those that were not asked for, or lack something here, are not run.
       is_scored: whether a row's run has all its values.
@@ -166,7 +154,9 @@ def fill(
 
     Raises:
       UserError: no row can be run, and none was.
+      LaunchError: that of the first run that failed, at the end.
     """
+    failed = []
     there = [row for row in asked(rows) if not row.lacks(prepare=True)]
     has_any = lambda: any(is_scored(row, run) for row in rows for run in row.found())
     for seed in range(FLAGS.seeds):
@@ -176,43 +166,26 @@ def fill(
                 continue
             if has_any():  # what follows may take a day
                 write()
-            score(row, run)
+            try:
+                score(row, run)
+            except LaunchError as error:
+                print(f"warning: {run.workdir} is left as it is", file=sys.stderr)
+                failed.append(error)
+    if has_any():
+        write()
+    if failed:
+        raise failed[0]
     if not has_any():  # a table of nothing would take the place of one that was there
         needs = "; ".join(dict.fromkeys(row.lacks() for row in asked(rows)))
         raise UserError(f"--rows: nothing to be run here: {needs}")
-    write()
 
 
 def missing(row: R) -> str:
-    """What its table says of a row without a run."""
-    return row.lacks() or "not run yet"
+    """What its table says of a row without a score."""
+    return row.lacks() or ("not scored so yet" if row.found() else "not run yet")
 
 
 # --- runs ----------------------------------------------------------------------------------------
-
-
-def launch(*arguments: str) -> None:
-    """Runs launch.py in a process of its own, which is told of a signal to stop.
-
-    Raises:
-      Stopped: it was asked to stop, and goes on when it is called again.
-      LaunchError: it failed.
-    """
-    with subprocess.Popen([sys.executable, str(ROOT / "launch.py"), *arguments]) as process:
-        # A terminal sends Ctrl-C to both.
-        ours = {signal.SIGINT: lambda *_: None, signal.SIGTERM: lambda *_: process.terminate()}
-        before = {number: signal.signal(number, heard) for number, heard in ours.items()}
-        code = process.wait()
-        for number, heard in before.items():
-            signal.signal(number, heard)
-    # By a signal while it was starting, and by Ctrl-C in what is no training.
-    if code in (TEMPORARY_FAILURE, -signal.SIGTERM, 128 + signal.SIGINT):
-        raise Stopped
-    if code < 0:
-        print(f"error: launch.py: {signal.Signals(-code).name} ended it", file=sys.stderr)
-        code = 128 - code
-    if code:
-        raise LaunchError(code)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,9 +244,10 @@ class Run:
         """Raises a UserError if its folder is of another config, but for where images are."""
         if not (self.workdir / "config.json").is_file():
             return
-        there, here = read_config(self.workdir)["data"], self.whole_config["data"]
-        place = {"path": there["path"]} if "path" in there else {}  # where Omniglot's file lies
-        claim(self.workdir, {**self.whole_config, "data": {**here, **place}})
+        there, here = read_config(self.workdir).get("data"), self.whole_config["data"]
+        is_placed = isinstance(there, Mapping) and "path" in there  # where Omniglot's file lies
+        place = {"path": there["path"]} if is_placed else {}
+        claim(self.workdir, {**self.whole_config, "data": {**here, **place}}, "--runs")
 
     @property
     def config_hash(self) -> str:
@@ -286,23 +260,31 @@ class Run:
         return self._steps.get("last", 0) / steps_per_epoch(self.experiment)
 
     @property
+    def has_checkpoints(self) -> bool:
+        """Whether there is a model; a folder with scores alone has none."""
+        return bool(self._steps)
+
+    @property
     def is_trained(self) -> bool:
         """Whether there is nothing left to train."""
-        return bool(self._steps) and not self.is_under_way
+        return self.has_checkpoints and not self.is_under_way
 
     @property
     def is_under_way(self) -> bool:
         """Whether there are checkpoints, and more to train."""
-        steps = self._steps
-        return bool(steps) and not self.experiment.cadence.is_over(steps)
+        return self.has_checkpoints and not self.experiment.cadence.is_over(self._steps)
 
     @functools.cached_property  # a table asks for each of its cells
     def _steps(self) -> dict[str, int]:
         if not self.workdir.is_dir():
             return {}
         kept = self.whole_config["checkpoint"]
-        with Checkpoints(self.workdir, **kept, read_only=True) as checkpoints:
-            return checkpoints.steps()
+        try:
+            with Checkpoints(self.workdir, **kept, read_only=True) as checkpoints:
+                return checkpoints.steps()
+        except DamagedError as error:
+            warn(f"{error}; training sets it aside")
+            return {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -341,17 +323,18 @@ class Row:
         return list(map(self._run, range(FLAGS.seeds)))
 
     def found(self) -> list[Run]:
-        """Those that have a folder.
+        """Those that have a folder and are not under way.
 
         Raises:
           UserError: a folder is of another config.
         """
         folders = pathlib.Path(FLAGS.runs).glob(f"{self._folder}-*")
-        seeds = [each.name.removeprefix(f"{self._folder}-") for each in folders]
-        runs = [self._run(seed) for seed in sorted(map(int, filter(str.isdecimal, seeds)))]
+        ends = [each.name.removeprefix(f"{self._folder}-") for each in folders]
+        seeds = sorted(int(end) for end in ends if re.fullmatch("0|[1-9][0-9]*", end))
+        runs = list(map(self._run, seeds))
         for run in runs:
             run.check()
-        return runs
+        return [run for run in runs if not run.is_under_way]
 
     @property
     def _folder(self) -> str:
@@ -361,6 +344,12 @@ class Row:
         workdir = pathlib.Path(FLAGS.runs) / f"{self._folder}-{seed}"
         fields = {**self.places(), **self.fields, "seed": seed}
         return Run(workdir, f"{self.config}:{self.dataset}", fields)
+
+
+@functools.cache  # once for all who look
+def warn(text: str) -> None:
+    """Says so beside what is printed."""
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def steps_per_epoch(experiment: Experiment) -> float:
@@ -415,7 +404,12 @@ def mean_and_deviation(values: Sequence[float], digits: int = 2) -> str:
     if not values:
         return ""
     mean = f"{statistics.fmean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+    return f"{mean} ± {deviation(values):.{digits}f}" if len(values) > 1 else mean
+
+
+def deviation(values: Sequence[float]) -> float:
+    """The standard deviation of a sample; NaN of values that are not all finite."""
+    return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
 
 
 def difference(values: Sequence[float], published: Published) -> tuple[float, ...]:
@@ -434,13 +428,18 @@ def write(
     records: Sequence[Record],
 ) -> None:
     """The table as `path`.md and .tex, its header the first of `lines`; its records as .csv."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".md").write_text(f"{caption}\n\n{markdown(lines)}\n", encoding="utf-8")
-    path.with_suffix(".tex").write_text(latex(caption, lines), encoding="utf-8")
-    with path.with_suffix(".csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(records[0]))
-        writer.writeheader()
-        writer.writerows(records)
+    rows = io.StringIO()
+    writer = csv.DictWriter(rows, list(records[0]))
+    writer.writeheader()
+    writer.writerows(records)
+    texts = {
+        ".md": f"{caption}\n\n{markdown(lines)}\n",
+        ".tex": latex(caption, lines),
+        ".csv": rows.getvalue(),
+    }
+    for suffix, text in texts.items():
+        with replacing(path.with_suffix(suffix)) as file:
+            file.write_text(text, encoding="utf-8", newline="")
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> str:
@@ -478,7 +477,7 @@ def spread(values: Sequence[float]) -> Published | None:
     """Mean and standard deviation of ours, as a published number is given."""
     if not values:
         return None
-    return Published(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0)
+    return Published(statistics.fmean(values), deviation(values) if len(values) > 1 else 0)
 
 
 def panels_figure(
@@ -523,9 +522,11 @@ def panels_figure(
 
 def save_figure(figure: Figure, path: pathlib.Path) -> None:
     """`path`.png and .svg; the same values give the same files."""
+    kinds = {"png": {"dpi": 150}, "svg": {"metadata": {"Date": None}}}
     with matplotlib.rc_context({"svg.hashsalt": path.name}):
-        figure.savefig(path.with_suffix(".png"), dpi=150)
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+        for kind, options in kinds.items():
+            with replacing(path.with_suffix(f".{kind}")) as file:
+                figure.savefig(file, format=kind, **options)
 
 
 #: How a series is drawn.

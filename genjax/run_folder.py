@@ -24,6 +24,7 @@ import orbax.checkpoint
 
 import genjax
 from genjax.errors import UserError, did_you_mean
+from genjax.files import replacing
 
 #: Fields that configs of earlier versions do not have, by section, as it was without them.
 ADDED = {
@@ -129,8 +130,11 @@ def in_todays_form(config: dict[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def claim(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
-    """Raises a UserError unless `workdir` is free or belongs to this config, whatever `PLACES`."""
+def claim(workdir: pathlib.Path, config: Mapping[str, Any], flag: str = "--workdir") -> None:
+    """Raises a UserError unless `workdir` is free or belongs to this config, whatever `PLACES`.
+
+    `flag` is what the user named it, or the folder around it, by.
+    """
     if (workdir / "config.json").is_file():
         here = json.loads(json.dumps(config))
         old, new = _flat(without_places(read_config(workdir))), _flat(without_places(here))
@@ -142,12 +146,12 @@ def claim(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
         if differing:
             more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
             raise UserError(
-                f"--workdir: {workdir} belongs to another config, which differs in "
-                f"{', '.join(differing[:5])}{more}; choose another --workdir"
+                f"{flag}: {workdir} belongs to another config, which differs in "
+                f"{', '.join(differing[:5])}{more}; choose another {flag}"
             )
     else:
         check_free(workdir, "run folder")
-    check_writable("--workdir", workdir)
+    check_writable(flag, workdir)
 
 
 def check_free(workdir: pathlib.Path, kind: str) -> None:
@@ -207,13 +211,8 @@ def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
 
 def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
     """Writes `value` to `path`, the whole of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def describe(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:

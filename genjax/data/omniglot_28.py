@@ -60,7 +60,7 @@ def _characters(file: pathlib.Path, modified: int) -> dict[str, np.ndarray]:
     )
     try:
         found = scipy.io.loadmat(file)
-    except (NotImplementedError, OSError, TypeError, ValueError) as error:
+    except Exception as error:  # what is damaged raises anything
         raise wrong(f"MATLAB's format is another ({type(error).__name__})") from error
     characters = {}
     for name, number in NUMBERS.items():

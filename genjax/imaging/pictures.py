@@ -13,6 +13,7 @@ from PIL import ExifTags, Image
 
 from genjax.data.folder import ENDINGS, SUFFIXES, picture_files
 from genjax.errors import UserError, did_you_mean
+from genjax.files import replacing
 
 #: These hold 16 bit, and grey with alpha; the others 8 bit, and alpha beside colour or not at all.
 DEEP = (".png", ".tif", ".tiff")
@@ -132,13 +133,8 @@ def write_picture(path: str | os.PathLike, picture: Picture) -> None:
     if data is None:
         height, width = picture.pixels.shape[:2]
         raise UserError(f"{path}: can not hold {width} x {height} pixels; a .png file can")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write_bytes(data)
 
 
 def _decode(data: bytes) -> np.ndarray:

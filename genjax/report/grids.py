@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from genjax.files import replacing
+
 #: A dark grey: black digits and bright photographs both keep their edges on it.
 BACKGROUND = 48
 PADDING = 2
@@ -94,11 +96,9 @@ def in_colour(images: np.ndarray) -> np.ndarray:
 def save_png(array: np.ndarray, path: str | os.PathLike) -> Path:
     """Writes uint8 [H, W, 1 or 3] as a PNG file, all or nothing; makes the folder if need be."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
     array = np.asarray(array)
-    Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(temporary, "PNG")
-    os.replace(temporary, path)
+    with replacing(path) as file:
+        Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(file, "PNG")
     return path
 
 

@@ -12,6 +12,7 @@ import jinja2
 from PIL import Image
 
 from genjax.errors import UserError
+from genjax.files import replacing
 from genjax.report.curves import MAX_POINTS, bars_svg, curves_svg, named_bars_svg
 from genjax.report.run import Run, Series, read_run
 from genjax.report.scores import (
@@ -77,9 +78,8 @@ def write_page(path: Path, template: str, **values: Any) -> None:
     )
     environment.filters.update(compact=compact, count=count)
     page = environment.get_template(template).render(**values)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as file:
+        file.write_text(page, encoding="utf-8")
 
 
 def _name_in(config: Mapping[str, Any], field: str) -> str:

@@ -25,6 +25,9 @@ from genjax.models.base import TrainState
 from genjax.training.processes import from_first, is_first
 from genjax.types import PyTree
 
+#: How often a folder that another process saves to is looked at.
+LOOKS = 6
+
 
 class Checkpoints(contextlib.AbstractContextManager):
     """The folder `workdir/checkpoints`.
@@ -65,6 +68,13 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     @functools.cached_property
     def _manager(self) -> ocp.CheckpointManager:
+        # The other process may delete a checkpoint while Orbax looks at it.
+        for _ in range(LOOKS - 1 if self._read_only else 0):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                return self._opened()
+        return self._opened()
+
+    def _opened(self) -> ocp.CheckpointManager:
         best_metric, best_mode = self._best_metric, self._best_mode
 
         # Orbax reads all of them, and stops at what it can not read.

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from genjax.files import replacing
+
 Value = float | Sequence[float]
 
 MAX_METRICS = 5
@@ -218,10 +220,8 @@ def _drop_rows_after(path: Path, step: int) -> None:
         return
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     kept = [line + "\n" for line in lines if _step_of(line) <= step]
-    # Renaming is all or nothing: a kill at any moment leaves the old file or the new one.
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as file:
+        file.write_text("".join(kept), encoding="utf-8")
 
 
 def _step_of(line: str) -> float:

@@ -61,6 +61,7 @@ def test_other_sizes_and_colours(file):
     [
         (None, "no such file"),
         (b"not a MATLAB file" * 20, "format is another"),
+        (b"no MATLAB file", "format is another"),
         ({"images": np.zeros((3, 3))}, r"'data' has to be \(784, 24345\), of values from 0 to 1"),
         ({"data": np.zeros((NUM_TRAIN, 784), np.uint8)}, "'data' has to be"),
         ({"data": np.full((784, NUM_TRAIN), 255, np.uint8)}, "'data' has to be"),

@@ -40,6 +40,8 @@ def test_what_is_missing_is_trained_and_scored_and_the_rest_is_not(table, tmp_pa
     done = []
     monkeypatch.setattr(disentanglement.Run, "train", lambda run: done.append(run.workdir.name))
     monkeypatch.setattr(disentanglement.Run, "evaluate", lambda run, *flags: scored(run, 0.5))
+    monkeypatch.setattr(disentanglement.Run, "has_checkpoints", True)
+    monkeypatch.setattr(disentanglement.Run, "is_under_way", False)
     (tmp_path / "runs").mkdir()
     disentanglement.FLAGS(["x", f"--runs={tmp_path / 'runs'}"])
     scored(disentanglement.ROWS[2].runs()[0], 0.25)
@@ -59,6 +61,17 @@ def test_what_is_missing_is_trained_and_scored_and_the_rest_is_not(table, tmp_pa
         "disentanglement-1.png",
         "disentanglement-4.png",
     }
+
+
+def test_of_runs_that_are_scores_alone_there_is_a_table(table, tmp_path, monkeypatch, capsys):
+    """Trained somewhere else: config.json and evals.jsonl are enough, but for the pictures."""
+    monkeypatch.setattr(disentanglement, "traversals", pytest.fail)
+    disentanglement.FLAGS(["x", f"--runs={tmp_path / 'runs'}"])
+    for row in disentanglement.ROWS:
+        scored(row.runs()[0], 0.25)
+    assert table("--seeds=1") == 0
+    assert "| 16 | 0.250 |" in (tmp_path / "results" / "disentanglement.md").read_text()
+    assert capsys.readouterr().out.count("has no checkpoint") == 5
 
 
 def test_beta_is_the_weight_of_the_kl():

@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from experiments import iwae, likelihood, tables
+from experiments import iwae, likelihood, likelihood_tables, tables
 from experiments.tables import FLAGS, Run
+from genjax.training.stopping import Stopped
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_rows_that_can_not_run_say_what_they_need(table, tmp_path, monkeypatch):
 
 def test_omniglot_is_read_where_its_file_is(table, tmp_path, monkeypatch):
     file, trained = tmp_path / "chardata.mat", []
-    file.touch()
+    monkeypatch.setattr(likelihood_tables, "omniglot_28", lambda split, path: None)
     monkeypatch.setattr(Run, "train", lambda run: trained.append(run.fields["data.path"]))
     monkeypatch.setattr(
         Run,
@@ -75,6 +76,18 @@ def test_omniglot_is_read_where_its_file_is(table, tmp_path, monkeypatch):
     assert trained == [str(file)] * 2
     text = (tmp_path / "results" / "likelihood.md").read_text()
     assert "| Omniglot | VAE, Gaussian prior | 108.34 ± 0.06 | 108.00 | 1 | -0.34 | -5.67 |" in text
+
+
+@pytest.mark.parametrize("typed", [("--dry_run",), ()])
+def test_an_omniglot_that_is_another_file_is_named_at_once(table, tmp_path, typed, capsys):
+    """Beside rows that could be run for days before its turn comes."""
+    file = tmp_path / "chardata.mat"
+    assert table(f"--omniglot={file}", *typed) == 2
+    assert "error: --omniglot: data.path: no such file" in capsys.readouterr().err
+    file.write_text("no characters")
+    assert table(f"--omniglot={file}", *typed) == 2
+    assert "is not the 28 x 28 Omniglot of Burda et al. 2016" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_what_is_missing_is_trained_and_scored_seed_by_seed(table, tmp_path, monkeypatch):
@@ -100,7 +113,7 @@ def test_what_is_missing_is_trained_and_scored_seed_by_seed(table, tmp_path, mon
 
 def test_what_is_scored_is_in_the_table_before_the_rest_is_trained(table, tmp_path, monkeypatch):
     def stop(run):
-        raise tables.Stopped
+        raise Stopped
 
     monkeypatch.setattr(Run, "train", stop)
     assert table("--rows=fashion_mnist/vae") == 75

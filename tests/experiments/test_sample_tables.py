@@ -8,6 +8,7 @@ import pytest
 from experiments import sample_tables, tables
 from experiments.sample_tables import Column, Row, Table
 from experiments.tables import Published
+from genjax.training.stopping import Stopped
 
 ROWS = (
     Row("fashion_mnist/a", "A", "cgan", {}, {"FID": Published(26.5, 1.6)}),
@@ -118,7 +119,8 @@ def test_what_is_done_is_not_done_again(table, done):
     assert len(done) == 3
 
 
-def test_weights_that_come_later_add_what_was_missing(table, done, tmp_path):
+def test_weights_that_come_later_add_what_was_missing(table, done, tmp_path, monkeypatch):
+    monkeypatch.setattr(sample_tables, "load_torch_weights", lambda *_: None)
     table("--seeds=1", "--rows=fashion_mnist/b")
     weights = tmp_path / "weights.pth"
     weights.touch()
@@ -141,7 +143,7 @@ def test_what_is_measured_is_in_the_table_before_the_rest_is_trained(
     train = tables.Run.train
 
     def stop(run, *flags):
-        raise tables.Stopped
+        raise Stopped
 
     monkeypatch.setattr(tables.Run, "train", stop)
     monkeypatch.setattr(tables.Run, "evaluate", stop)
@@ -158,7 +160,26 @@ def test_what_is_measured_is_in_the_table_before_the_rest_is_trained(
     assert rows() == f"| A | best | {needs} | 10.00 |  | 1 | `fashion_mnist-a-0` 0abcdefg |"
 
 
-def test_weights_that_are_not_there_are_named(table, done, capsys):
-    assert table("--inception=nowhere.pth") == 2
-    assert capsys.readouterr().err == "error: --inception: nowhere.pth is no file\n"
+@pytest.mark.parametrize("typed", [("--dry_run",), ()])
+def test_weights_that_are_not_there_or_others_are_named_at_once(
+    table, done, tmp_path, typed, capsys
+):
+    assert table("--inception=nowhere.pth", *typed) == 2
+    said = "error: --inception: cannot read nowhere.pth: No such file or directory\n"
+    assert capsys.readouterr().err == said
+    file = tmp_path / "weights.pth"
+    file.write_text("no weights")
+    assert table(f"--inception={file}", *typed) == 2
+    assert f"error: --inception: {file} has SHA-256" in capsys.readouterr().err
     assert not done
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_value_that_is_not_finite_is_told_as_it_is(table, done, tmp_path, value):
+    tables.FLAGS["runs"].value = str(tmp_path / "runs")
+    scored(ROWS[1].runs()[0], "frechet_distance", value, "last")
+    scored(ROWS[1].runs()[0], "frechet_distance", 0.0, "best")
+    assert table("--seeds=1", "--rows=fashion_mnist/b") == 0
+    text = (tmp_path / "results" / "samples.md").read_text()
+    assert f"| B | last | needs the Inception weights | {value} |" in text
+    assert "| B | best | needs the Inception weights | 0.000 |" in text

@@ -1,7 +1,10 @@
 """The files that set a table beside our runs: nothing is left out, nothing is made up."""
 
 import csv
+import dataclasses
+import errno
 import json
+import math
 import os
 import pathlib
 
@@ -10,7 +13,6 @@ import pytest
 from experiments import tables
 from experiments.tables import FLAGS, LaunchError, Published, Row, Run
 from genjax.errors import UserError
-from genjax.training.stopping import Stopped
 
 
 def test_values_are_means_and_the_deviations_of_a_sample():
@@ -18,6 +20,9 @@ def test_values_are_means_and_the_deviations_of_a_sample():
     assert tables.mean_and_deviation([1.0, 2.0, 6.0]) == f"3.00 ± {7**0.5:.2f}"
     assert tables.mean_and_deviation([1.5]) == "1.50"
     assert tables.mean_and_deviation([]) == ""
+    # What is not finite is told, and stops nothing.
+    assert tables.mean_and_deviation([1.0, math.nan]) == "nan ± nan"
+    assert tables.mean_and_deviation([1.0, math.inf]) == "inf ± nan"
 
 
 def test_a_data_set_that_can_not_be_prepared_says_what_it_needs(tmp_path, capsys):
@@ -30,24 +35,6 @@ def test_a_data_set_that_can_not_be_prepared_says_what_it_needs(tmp_path, capsys
     # It is tried once.
     assert capsys.readouterr().err.count("data.manual_dir: no such folder") == 1
     assert tables.lacks_images("shapes", prepare=True) == ""
-
-
-@pytest.mark.parametrize("end", ["sys.exit(75)", "sys.exit(130)", "os.kill(os.getpid(), 15)"])
-def test_who_asks_launch_py_to_stop_has_asked_the_table(end, tmp_path, monkeypatch):
-    (tmp_path / "launch.py").write_text(f"import os, sys\n{end}")
-    monkeypatch.setattr(tables, "ROOT", tmp_path)
-    with pytest.raises(Stopped):
-        tables.launch("train")
-
-
-def test_what_killed_launch_py_is_named(tmp_path, monkeypatch, capsys):
-    """The code is that of a shell: 128 and the signal's number."""
-    (tmp_path / "launch.py").write_text("import os\nos.kill(os.getpid(), 9)")
-    monkeypatch.setattr(tables, "ROOT", tmp_path)
-    with pytest.raises(LaunchError) as error:
-        tables.launch("train")
-    assert error.value.code == 137
-    assert capsys.readouterr().err == "error: launch.py: SIGKILL ended it\n"
 
 
 def test_a_difference_is_counted_in_published_deviations():
@@ -74,6 +61,21 @@ def test_a_table_is_written_for_people_papers_and_programs(tmp_path):
             {"model": "A", "nats": "1.0"},
             {"model": "d", "nats": ""},
         ]
+
+
+def test_a_table_that_can_not_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "table"
+    tables.write(path, "Old.", LINES, [{"model": "A"}])
+    old = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def fill_the_disk(file, text, **_):
+        file.write_bytes(text[:9].encode())
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "write_text", fill_the_disk)
+    with pytest.raises(OSError, match="No space left"):
+        tables.write(path, "New.", LINES, [{"model": "B"}])
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == old
 
 
 def test_a_figure_shows_what_is_published_where_there_is_nothing_of_ours(tmp_path):
@@ -115,8 +117,8 @@ def described(run, **data):
 
 
 def test_runs_are_found_by_their_folders_whatever_was_asked_for(runs):
-    for name in ("mnist_sample-a-10", "mnist_sample-a-2", "mnist_sample-a-b-0", "mnist_sample-b-0"):
-        (runs / name).mkdir()
+    for end in ("a-10", "a-2", "a-b-0", "b-0", "a-02"):  # the last one is somebody's copy
+        (runs / f"mnist_sample-{end}").mkdir()
     assert [run.workdir.name for run in ROW.found()] == ["mnist_sample-a-2", "mnist_sample-a-10"]
     assert [run.fields["seed"] for run in ROW.found()] == [2, 10]
     assert [run.workdir.name[-1] for run in ROW.runs()] == ["0", "1", "2"]
@@ -129,6 +131,24 @@ def test_a_folder_of_another_config_is_refused_but_one_with_images_elsewhere_is_
     other = Row(row.name, "A", "vae", {"model.latent_size": 8})
     with pytest.raises(UserError, match=r"model.latent_size \(7 there, 8 here\)"):
         other.found()
+
+
+@pytest.mark.parametrize("text", ["{}", '{"data": 3}'])
+def test_a_config_that_is_none_is_refused(text, runs):
+    run = ROW.runs()[0]
+    run.workdir.mkdir()
+    (run.workdir / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"--runs: .* belongs to another config"):
+        ROW.found()
+
+
+def test_a_plan_refuses_what_the_run_would(runs):
+    """Also of a row that was not asked for: the table is of all."""
+    other = Row("mnist_sample/b", "B", "vae", {})
+    FLAGS["rows"].value = ["mnist_sample/b"]
+    described(dataclasses.replace(ROW.runs()[0], fields={"model.latent_size": 8}))
+    with pytest.raises(UserError, match=r"model.latent_size \(8 there, 7 here\)"):
+        tables.print_plan([ROW, other], pytest.fail)
 
 
 def test_scores_are_those_of_the_checkpoint_that_is_there(runs, monkeypatch):
@@ -160,6 +180,64 @@ def test_a_run_that_was_stopped_and_scored_by_hand_is_not_done(runs, monkeypatch
     for _ in range(2):
         tables.fill([ROW], is_scored, score, lambda: None)
     assert done == [0]
+
+
+def test_what_is_under_way_is_not_in_the_table(runs, monkeypatch):
+    """However it was scored: the caption speaks of runs that ended."""
+    run = ROW.runs()[0]
+    scored(run, 625)
+    monkeypatch.setattr(Run, "_steps", {"last": 625})
+    assert ROW.found() == []
+    assert tables.missing(ROW) == "not run yet"
+    monkeypatch.setattr(Run, "_steps", {"last": 1250})
+    assert [each.workdir for each in ROW.found()] == [run.workdir]
+    assert tables.missing(ROW) == "not scored so yet"
+
+
+def test_a_damaged_checkpoint_is_for_training_to_set_aside(runs, capsys):
+    run = ROW.runs()[0]
+    metrics = run.workdir / "checkpoints" / "360" / "metrics" / "metrics"
+    metrics.parent.mkdir(parents=True)
+    metrics.touch()
+    assert [each.workdir for each in ROW.found()] == [run.workdir]
+    assert not ROW.runs()[0].has_checkpoints
+    trained = []
+    FLAGS["seeds"].value = 1
+
+    def score(row, run):
+        trained.append(run.workdir)
+        scored(run, 9)
+
+    is_scored = lambda row, run: bool(run.rows("last"))
+    tables.fill([ROW], is_scored, score, lambda: None)
+    assert trained == [run.workdir]
+    # However many look.
+    assert capsys.readouterr().err.count("360: is damaged") == 1
+
+
+def test_a_run_that_fails_keeps_no_other_from_being_run(runs, capsys):
+    rows = [ROW, Row("shapes/b", "B", "beta_vae", {}), Row("shapes/c", "C", "beta_vae", {})]
+    FLAGS["seeds"].value = 1
+    tried, written = [], []
+
+    def score(row, run):
+        tried.append(row.name)
+        if row is not rows[1]:
+            raise LaunchError(2 if row is ROW else 137)
+        scored(run, 9)
+
+    is_scored = lambda row, run: bool(run.rows("last"))
+    with pytest.raises(LaunchError) as error:
+        tables.fill(rows, is_scored, score, lambda: written.append(1))
+    assert error.value.code == 2
+    assert tried == ["mnist_sample/a", "shapes/b", "shapes/c"]
+    assert written == [1, 1]
+    assert f"warning: {runs / 'shapes-c-0'} is left as it is" in capsys.readouterr().err
+    # Where all fail there is no table, and the reason is theirs.
+    (runs / "shapes-b-0" / "evals.jsonl").unlink()
+    with pytest.raises(LaunchError):
+        tables.fill([ROW], is_scored, score, lambda: written.append(1))
+    assert written == [1, 1]
 
 
 def test_what_was_not_asked_for_is_not_run_and_stays_in_the_table(runs):

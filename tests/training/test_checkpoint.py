@@ -12,6 +12,7 @@ import pytest
 
 from genjax.errors import UserError
 from genjax.models.base import TrainState
+from genjax.training import checkpoint
 from genjax.training.checkpoint import Checkpoints
 from genjax.training.parallel import Devices
 
@@ -113,6 +114,26 @@ def test_a_state_comes_back_whole_on_other_devices(tmp_path, there, here):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(found), jax.device_get(old))
     for leaf in jax.tree.leaves(found):
         assert leaf.sharding.device_set == set(here.devices)
+
+
+def test_who_looks_while_another_process_deletes_looks_again(tmp_path, monkeypatch):
+    """Orbax lists the folder, and then reads what was deleted meanwhile."""
+    with checkpoints(tmp_path) as saved:
+        saved.save(state(1), {"score": 1.0})
+    manager, gone = checkpoint.ocp.CheckpointManager, [FileNotFoundError(), NotADirectoryError()]
+
+    def opened(*args, **fields):
+        if gone:
+            raise gone.pop()
+        return manager(*args, **fields)
+
+    monkeypatch.setattr(checkpoint.ocp, "CheckpointManager", opened)
+    with checkpoints(tmp_path, read_only=True) as saved:
+        assert saved.steps() == {"last": 1, "best": 1}
+    # Who saves has no other beside him.
+    gone.append(FileNotFoundError())
+    with checkpoints(tmp_path) as saved, pytest.raises(FileNotFoundError):
+        saved.steps()
 
 
 def test_looking_changes_nothing(tmp_path):

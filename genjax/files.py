@@ -1,0 +1,22 @@
+"""Files that are written whole, or not at all."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A new file beside `path`, which takes its place at the end; makes the folder if need be.
+
+    To rename is all or nothing: a kill at any moment leaves the old file or the new one, and an
+    error the old one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,133 @@
+"""Scripts as commands: errors are one line, and launch.py hears what they are told."""
+
+import errno
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from experiments import command_line
+from experiments.command_line import LaunchError
+from genjax.errors import UserError
+from genjax.training.stopping import Stopped
+
+
+@pytest.fixture
+def launched(tmp_path, monkeypatch):
+    """Launches a program in place of launch.py."""
+    monkeypatch.setattr(command_line, "ROOT", tmp_path)
+
+    def launch(program):
+        (tmp_path / "launch.py").write_text(program)
+        command_line.launch("train")
+
+    return launch
+
+
+@pytest.mark.parametrize("end", ["sys.exit(75)", "sys.exit(130)", "kill(15)", "kill(2)"])
+def test_who_asks_launch_py_to_stop_has_asked_the_script(end, launched):
+    with pytest.raises(Stopped):
+        launched(
+            "import os, signal, sys\n"
+            "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+            f"kill = lambda number: os.kill(os.getpid(), number)\n{end}"
+        )
+
+
+def test_what_killed_launch_py_is_named(launched, capsys):
+    """The code is that of a shell: 128 and the signal's number."""
+    with pytest.raises(LaunchError) as error:
+        launched("import os\nos.kill(os.getpid(), 9)")
+    assert error.value.code == 137
+    assert capsys.readouterr().err == "error: launch.py: SIGKILL ended it\n"
+
+
+LISTENING = """
+import pathlib, signal, sys, time
+heard = []
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, _: heard.append(number))
+pathlib.Path({ready!r}).touch()
+while not heard:
+    time.sleep(0.01)
+time.sleep(0.2)
+pathlib.Path({file!r}).write_text(str([signal.Signals(number).name for number in heard]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_asks_the_script_to_stop_has_asked_launch_py_once(number, launched, tmp_path):
+    """Asked twice it would end at once, and save nothing."""
+    ready, file = tmp_path / "ready", tmp_path / "heard"
+
+    def ask():
+        while not ready.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    thread = threading.Thread(target=ask)
+    thread.start()
+    # It ends with code 0, but what comes next was not asked for.
+    with pytest.raises(Stopped):
+        launched(LISTENING.format(ready=str(ready), file=str(file)))
+    thread.join()
+    assert file.read_text() == str([number.name])
+    assert signal.getsignal(number) is before
+
+
+def test_a_terminal_tells_the_script_alone(launched, tmp_path):
+    """Else launch.py would hear Ctrl-C twice."""
+    launched(f"import os, pathlib\npathlib.Path({str(tmp_path / 'group')!r}).write_text("
+             "str(os.getpgid(0) == os.getpid()))")  # fmt: skip
+    assert (tmp_path / "group").read_text() == "True"
+
+
+def ended(error):
+    def body():
+        raise error
+
+    return body
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (UserError("--rows: two\n lines"), 2, "error: --rows: two lines"),
+        (FileExistsError(errno.EEXIST, "is there", "a.md"), 2, "error: a.md: is there"),
+        (OSError(errno.EFBIG, "File too large"), 2, "error: x.py: File too large"),
+        (LaunchError(3), 3, ""),
+        (Stopped(), 75, "stopped; the same command goes on from here"),
+        (KeyboardInterrupt(), 75, "stopped; the same command goes on from here"),
+    ],
+)
+def test_an_end_is_a_line_and_a_code(error, code, said, capsys):
+    assert command_line.main(["x.py"], "", ended(error)) == code
+    assert capsys.readouterr().err.strip() == said
+
+
+def test_what_is_a_fault_of_the_script_is_no_line():
+    with pytest.raises(OSError, match="socket"):
+        command_line.main(["x.py"], "", ended(OSError(errno.EBADF, "socket")))
+
+
+def test_names_are_given_where_they_are_taken(capsys):
+    given = []
+    take = lambda *each: given.append(each)
+    assert command_line.main(["x.py", "a", "b"], "", take, names="RUN") == 0
+    assert command_line.main(["x.py"], "", take) == 0
+    assert given == [("a", "b"), ()]
+    assert command_line.main(["x.py"], "", take, names="RUN") == 2
+    assert command_line.main(["x.py", "a"], "", take) == 2
+    assert capsys.readouterr().err == (
+        "error: RUN: is missing; name one or more\n"
+        "error: 'a': is no flag; flags are written --name=value\n"
+    )
+    assert len(given) == 2
+
+
+def test_help_is_what_the_script_says_of_itself(capsys):
+    assert command_line.main(["x.py", "--help"], "\nWhat it does.\n", ended(AssertionError())) == 0
+    assert capsys.readouterr().out == "What it does.\n"
