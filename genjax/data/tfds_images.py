@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import importlib.util
 import io
+import json
 import logging
 import os
 import pathlib
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging as absl_logging
+from google.protobuf import json_format
 from PIL import Image
 from tensorflow_datasets.core.download import downloader
 
@@ -33,10 +35,11 @@ NAME = re.compile(r"\w+(/[^:]+)?(:\d[\d.*]*)?")
 class TfdsImages:
     """A split of a prepared set; `records` gives the features of an example, its image encoded.
 
-    `origin` names the split and the files that it was read from.
+    `origin` names the split and the files that it was read from, which are in `folder`.
     """
 
     records: Sequence[Mapping[str, Any]]
+    folder: pathlib.Path
     origin: str
     image_size: int
     channels: int
@@ -57,10 +60,13 @@ class TfdsImages:
         return len(self.records)
 
     def __getitem__(self, index: int) -> Example:
-        return self._example(self.records[index])
+        return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Example]:
-        return [self._example(record) for record in self.records.__getitems__(indices)]
+        try:
+            return [self._example(record) for record in self.records.__getitems__(indices)]
+        except (RuntimeError, OSError) as error:  # ArrayRecord's, and Pillow's
+            raise UserError(_damaged(self.folder, error)) from error
 
     def _example(self, record: Mapping[str, Any]) -> Example:
         with Image.open(io.BytesIO(record["image"])) as image:
@@ -102,7 +108,8 @@ def tfds_images(
 
     Raises:
       UserError: an unknown name; a set without images or a train split; a set that cannot be
-        prepared, or was prepared in a file format without random access.
+        prepared, or was prepared in a file format without random access, or whose description is
+        damaged. To read an example raises one if a file is missing or damaged.
     """
     check_fields(split, image_size, channels, crop)
     with _quiet():
@@ -118,9 +125,9 @@ def tfds_images(
     label = dict(builder.info.features.items()).get("label")
     has_classes = isinstance(label, tfds.features.ClassLabel) and label.num_classes
     class_names = tuple(label.names) if has_classes else ()
-    return TfdsImages(
-        records, f"{builder.data_path} {part} {files}", image_size, channels, crop, class_names
-    )
+    folder = pathlib.Path(builder.data_path)
+    origin = f"{folder} {part} {files}"
+    return TfdsImages(records, folder, origin, image_size, channels, crop, class_names)
 
 
 @contextlib.contextmanager
@@ -145,6 +152,9 @@ def _builder(dataset: str, data_dir: str, other_sets: Sequence[str]) -> tfds.cor
     try:
         if NAME.fullmatch(dataset):
             return tfds.builder(dataset, data_dir=folder)
+    except (json_format.ParseError, json.JSONDecodeError) as error:
+        where = pathlib.Path(folder or tfds.core.constants.DATA_DIR, name)
+        raise UserError(_damaged(where, error)) from error
     except tfds.core.DatasetNotFoundError:
         known = [*other_sets, *tfds.list_builders(with_community_datasets=False)]
         choices = difflib.get_close_matches(name, known, cutoff=0.5) or other_sets
@@ -155,6 +165,12 @@ def _builder(dataset: str, data_dir: str, other_sets: Sequence[str]) -> tfds.cor
     raise UserError(
         f"data.dataset: no such choice {dataset!r}{did_you_mean(dataset, choices)}{hint}"
     )
+
+
+def _damaged(where: pathlib.Path, error: Exception) -> str:
+    """What is said of a prepared set that can not be read."""
+    why = textwrap.shorten(str(error), 200, placeholder="...")
+    return f"data.data_dir: {where} is damaged; delete it, to prepare it again ({why})"
 
 
 def _check_features(dataset: str, features: tfds.features.FeatureConnector) -> None:

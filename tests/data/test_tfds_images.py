@@ -166,6 +166,29 @@ def test_another_file_format_is_an_error(tmp_path):
         open_split(tmp_path, "train", num_validation=5)
 
 
+@pytest.mark.parametrize("content", [None, b"", bytes(80_000)])
+def test_a_file_that_is_missing_or_damaged_is_an_error(tmp_path, content):
+    """Also where it is noticed late: files are opened when they are read."""
+    prepare(tmp_path, {"train": 30, "test": 5})
+    folder = tmp_path / "fashion_mnist" / "3.0.1"
+    file = folder / "fashion_mnist-test.array_record-00000-of-00001"
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    source = open_split(tmp_path, "test")
+    for look in (lambda: source[0], lambda: levels(source)):
+        with pytest.raises(UserError, match=f"data.data_dir: {folder} is damaged; delete it"):
+            look()
+
+
+def test_a_description_that_is_damaged_is_an_error(tmp_path):
+    prepare(tmp_path, {"train": 30, "test": 5})
+    (tmp_path / "fashion_mnist" / "3.0.1" / "dataset_info.json").write_text('{"fileF')
+    where = tmp_path / "fashion_mnist"
+    with pytest.raises(UserError, match=f"data.data_dir: {where} is damaged; delete it"):
+        open_split(tmp_path, "test", num_validation=10)
+
+
 def test_preparing_needs_tensorflow_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "HAS_TENSORFLOW", False)
     with pytest.raises(UserError, match=r"not prepared.*pip install -e '\.\[tfds\]'"):
