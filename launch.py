@@ -28,7 +28,6 @@ Start here:
 goes on from the last checkpoint. A mistake in what you typed ends with one line and exit code 2.
 """
 
-import errno
 import importlib
 import os
 import pathlib
@@ -44,6 +43,7 @@ from ml_collections import ConfigDict, config_flags
 
 from genjax.errors import UserError, choose, did_you_mean
 from genjax.fields import Section, field_at
+from genjax.files import FULL
 from genjax.training.stopping import TEMPORARY_FAILURE, Stopped
 
 
@@ -127,8 +127,6 @@ CACHE = Flag(
 #: `--config=FILE` and `--config.FIELD`, as arguments.
 CONFIG, FIELD = re.compile("--?config="), re.compile(r"--?(?:no)?config\.([^=]*)")
 MISSING_CONFIG = "--config: is missing; for example --config=configs/vae.py"
-#: What an operating system says where there is no room left; it names no file.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: Flags that name files and folders.
 PATHS = {"out", "input", "output", "mask", "masks", "before", "after", "plus", "minus"}
 #: Flags that bring processes together.

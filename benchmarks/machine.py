@@ -11,6 +11,8 @@ from typing import Any
 
 from turns import take_turns
 
+from genjax.files import replacing
+
 SIZE = 2048
 
 
@@ -76,7 +78,8 @@ def seconds_until(done: Callable[[], bool], start: float) -> float:
 
 def write(out: str, results: Any, text: str) -> None:
     """Writes a benchmark's results as `out`.json and its tables as `out`.md, and prints those."""
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    Path(f"{out}.json").write_text(json.dumps(results, indent=1) + "\n")
-    Path(f"{out}.md").write_text(text)
+    texts = {".json": json.dumps(results, indent=1) + "\n", ".md": text}
+    for suffix, content in texts.items():
+        with replacing(Path(f"{out}{suffix}")) as file:
+            file.write_text(content)
     print(f"\n{text}\n{out}.md, {out}.json")

@@ -1,5 +1,6 @@
 """What the scripts share as commands: an error is one line, and launch.py is told of signals."""
 
+import os
 import pathlib
 import signal
 import subprocess
@@ -9,14 +10,16 @@ from collections.abc import Callable, Sequence
 from absl import flags, logging
 
 from genjax.errors import UserError
+from genjax.files import FULL
 from genjax.training.stopping import TEMPORARY_FAILURE, Stopped
-from launch import FULL
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 #: Flags of the script that runs.
 FLAGS = flags.FLAGS
 #: How launch.py ends when it was asked to stop: in training, elsewhere, and while it was starting.
 STOPPED = (TEMPORARY_FAILURE, 128 + signal.SIGINT, -signal.SIGINT, -signal.SIGTERM)
+#: Signals that ask to stop: Ctrl-C, a scheduler, a terminal that is closed, Ctrl-\\.
+ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class LaunchError(Exception):
@@ -58,7 +61,7 @@ def main(argv: Sequence[str], doc: str, body: Callable[..., None], *, names: str
     except LaunchError as error:
         return error.code
     except (Stopped, KeyboardInterrupt):
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; the same command goes on from what is done", file=sys.stderr)
         return TEMPORARY_FAILURE
     return 0
 
@@ -79,13 +82,23 @@ def launch(*arguments: str) -> None:
     def send(number: int) -> None:
         process.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
 
-    asking = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers = {number: signal.getsignal(number) for number in asking}
+    def pause(*_: object) -> None:
+        """Ctrl-Z, until the shell says to go on."""
+        if process:
+            process.send_signal(signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        if process:
+            process.send_signal(signal.SIGCONT)
+
+    handlers = dict.fromkeys(ASKING, hand_on)
+    # What is ignored in this process is so in the other: of the background, it may write.
+    handlers |= {signal.SIGTSTP: pause, signal.SIGTTOU: signal.SIG_IGN}
+    there = {number: signal.getsignal(number) for number in handlers}
     # What is ignored, by nohup, stays so.
-    before = {k: was for k, was in handlers.items() if was not in (signal.SIG_IGN, None)}
+    before = {k: was for k, was in there.items() if was not in (signal.SIG_IGN, None)}
     try:
         for number in before:
-            signal.signal(number, hand_on)
+            signal.signal(number, handlers[number])
         # In a group of its own: a terminal's Ctrl-C comes here alone, and to it once.
         command = [sys.executable, str(ROOT / "launch.py"), *arguments]
         with subprocess.Popen(command, process_group=0) as process:

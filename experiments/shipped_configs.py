@@ -91,8 +91,9 @@ def rows_of(table: pathlib.Path) -> dict[str, list[str]]:
 
 def main() -> None:
     """Trains, collects, writes."""
+    configs = dict.fromkeys(path.stem for path in (ROOT / "configs").glob("*.py"))
     for name in FLAGS.only:
-        choose("--only", name, dict.fromkeys(CONFIGS))
+        choose("--only", name, configs)
     dataset = re.sub("[/:]", "_", FLAGS.dataset)
     out = ROOT / "results" / f"shipped_configs-{dataset}.md"
     header = ["config", *(title for title, _ in COLUMNS.values()), "minutes"]
@@ -105,12 +106,11 @@ def main() -> None:
         row = [f"`{config}`", *cells]
         *known, took = rows.get(config, [""])
         rows[config] = [*row, f"{minutes:.1f}" if minutes else took if known == row else ""]
-    order = [name for name in dict.fromkeys([*CONFIGS, *rows]) if name in rows]
-    lines = [header, ["---"] * len(header), *(rows[name] for name in order)]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    caption = CAPTION.format(dataset=FLAGS.dataset)
-    with replacing(out) as file:
-        file.write_text(f"{caption}\n\n{table}\n", encoding="utf-8")
+        order = [name for name in dict.fromkeys([*CONFIGS, *rows]) if name in rows]
+        lines = [header, ["---"] * len(header), *(rows[name] for name in order)]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        with replacing(out) as file:  # the next one may be stopped
+            file.write_text(f"{CAPTION.format(dataset=FLAGS.dataset)}\n\n{table}\n", "utf-8")
     print(f"\n{table}\n\n{out}")
 
 

@@ -182,7 +182,8 @@ def fill(
 
 def missing(row: R) -> str:
     """What its table says of a row without a score."""
-    return row.lacks() or ("not scored so yet" if row.found() else "not run yet")
+    is_run = any(run.has_checkpoints or run.rows("last") for run in row.found())
+    return row.lacks() or ("not scored so yet" if is_run else "not run yet")
 
 
 # --- runs ----------------------------------------------------------------------------------------
@@ -283,8 +284,10 @@ class Run:
             with Checkpoints(self.workdir, **kept, read_only=True) as checkpoints:
                 return checkpoints.steps()
         except DamagedError as error:
-            warn(f"{error}; training sets it aside")
-            return {}
+            warn(f"{error}; it is left out")
+            names = [path.name for path in error.path.parent.iterdir() if path != error.path]
+            steps = [int(name) for name in names if name.isdecimal()]
+            return {"last": max(steps)} if steps else {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -323,7 +326,7 @@ class Row:
         return list(map(self._run, range(FLAGS.seeds)))
 
     def found(self) -> list[Run]:
-        """Those that have a folder and are not under way.
+        """Those that have a folder and are not under way, as far as that can be told here.
 
         Raises:
           UserError: a folder is of another config.
@@ -334,7 +337,8 @@ class Row:
         runs = list(map(self._run, seeds))
         for run in runs:
             run.check()
-        return [run for run in runs if not run.is_under_way]
+        # How long it is to be trained is said in epochs, of images that may not be here.
+        return [run for run in runs if self.lacks() or not run.is_under_way]
 
     @property
     def _folder(self) -> str:

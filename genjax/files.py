@@ -1,9 +1,13 @@
 """Files that are written whole, or not at all."""
 
 import contextlib
+import errno
 import os
 import pathlib
 from collections.abc import Iterator
+
+#: What an operating system says where there is no room left; it names no file.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -11,10 +15,10 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """A new file beside `path`, which takes its place at the end; makes the folder if need be.
 
     To rename is all or nothing: a kill at any moment leaves the old file or the new one, and an
-    error the old one.
+    error the old one. Of two processes that write it the last one counts.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -14,6 +14,7 @@ import numpy as np
 
 import genjax
 from genjax.data.base import Example, InMemory, Source
+from genjax.files import replacing
 
 #: Small images decode faster than a task is handed to a thread, so a task is several of them.
 ROWS_PER_TASK = 64
@@ -91,15 +92,8 @@ class Decoded:
         with contextlib.suppress(*UNREADABLE), np.load(file) as kept:
             return dict(kept)
         examples = everything()
-        with contextlib.suppress(OSError):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            part = file.parent / f"{file.name}.{os.getpid()}"
-            try:
-                with part.open("wb") as new:
-                    np.savez(new, **examples)
-                part.replace(file)
-            finally:
-                part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError), replacing(file) as part, part.open("wb") as new:
+            np.savez(new, **examples)
         return examples
 
 

@@ -5,7 +5,6 @@ import dataclasses
 import difflib
 import importlib.util
 import io
-import json
 import logging
 import os
 import pathlib
@@ -152,16 +151,17 @@ def _builder(dataset: str, data_dir: str, other_sets: Sequence[str]) -> tfds.cor
     try:
         if NAME.fullmatch(dataset):
             return tfds.builder(dataset, data_dir=folder)
-    except (json_format.ParseError, json.JSONDecodeError) as error:
-        where = pathlib.Path(folder or tfds.core.constants.DATA_DIR, name)
-        raise UserError(_damaged(where, error)) from error
     except tfds.core.DatasetNotFoundError:
         known = [*other_sets, *tfds.list_builders(with_community_datasets=False)]
         choices = difflib.get_close_matches(name, known, cutoff=0.5) or other_sets
         hint = "" if HAS_TENSORFLOW else f" (TFDS knows some only with TensorFlow: {INSTALL})"
-    except (ValueError, AssertionError, RuntimeError):  # no such configuration or version of it
+    except (json_format.ParseError, ValueError, AssertionError, RuntimeError) as error:
         configs = tfds.builder_cls(name).builder_configs
         choices = [f"{name}/{config}" for config in configs] or [name]
+        if dataset in choices or isinstance(error, json_format.ParseError):
+            where = pathlib.Path(folder or tfds.core.constants.DATA_DIR, name)
+            raise UserError(_damaged(where, error)) from error
+        # There is no such configuration, or version of it.
     raise UserError(
         f"data.dataset: no such choice {dataset!r}{did_you_mean(dataset, choices)}{hint}"
     )

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from genjax.errors import UserError
+from genjax.files import replacing
 
 #: The Inception-v3 of FID, ported to PyTorch (pytorch-fid). The digest begins with the characters
 #: in the file's name.
@@ -109,20 +110,16 @@ def fetch(url: str, sha256: str, folder: str | os.PathLike, flag: str) -> pathli
     path = pathlib.Path(folder) / url.rpartition("/")[2]
     if path.exists():
         return path
-    part = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=60) as response, part.open("wb") as file:
-            digest = _copy(response, file)
-        if digest != sha256:
-            raise UserError(f"{flag}: {url} gave SHA-256 {digest}, not {sha256}; try again")
-        part.replace(path)
+        with replacing(path) as part:
+            with urllib.request.urlopen(url, timeout=60) as response, part.open("wb") as file:
+                digest = _copy(response, file)
+            if digest != sha256:
+                raise UserError(f"{flag}: {url} gave SHA-256 {digest}, not {sha256}; try again")
     except OSError as error:
         raise UserError(
             f"{flag}: cannot download {url} to {folder} ({error}); give a file's path instead"
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

@@ -15,6 +15,7 @@ from genjax.commands import CONSOLE
 from genjax.errors import UserError, choose, did_you_mean
 from genjax.evaluation.rows import append_rows, read_rows
 from genjax.factory import Experiment
+from genjax.files import replacing
 from genjax.run_folder import (
     check_free,
     check_writable,
@@ -173,7 +174,8 @@ def _report(workdir: pathlib.Path, swept: Sweep, config: Mapping[str, Any]) -> N
             path=path,
             config=pprint.pformat(json.loads(json.dumps(best)), width=96, sort_dicts=False),
         )
-        path.write_text(text, encoding="utf-8")
+        with replacing(path) as file:
+            file.write_text(text, encoding="utf-8")
         told = ", ".join(f"{name} = {value}" for name, value in parameters.items())
         CONSOLE.print(f"best of {len(rows)}: {swept.metric} {np.mean(values):.4g} by {told}")
         CONSOLE.print(f"to train it: python launch.py train --config={path} --workdir=RUN")

@@ -181,9 +181,10 @@ def test_a_file_that_is_missing_or_damaged_is_an_error(tmp_path, content):
             look()
 
 
-def test_a_description_that_is_damaged_is_an_error(tmp_path):
+@pytest.mark.parametrize("content", [b'{"fileF', b"{}", b"", bytes(range(256))])
+def test_a_description_that_is_damaged_is_an_error(tmp_path, content):
     prepare(tmp_path, {"train": 30, "test": 5})
-    (tmp_path / "fashion_mnist" / "3.0.1" / "dataset_info.json").write_text('{"fileF')
+    (tmp_path / "fashion_mnist" / "3.0.1" / "dataset_info.json").write_bytes(content)
     where = tmp_path / "fashion_mnist"
     with pytest.raises(UserError, match=f"data.data_dir: {where} is damaged; delete it"):
         open_split(tmp_path, "test", num_validation=10)

@@ -2,7 +2,10 @@
 
 import errno
 import os
+import pathlib
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -57,8 +60,16 @@ pathlib.Path({file!r}).write_text(str([signal.Signals(number).name for number in
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_who_asks_the_script_to_stop_has_asked_launch_py_once(number, launched, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (signal.SIGINT, "SIGINT"),
+        (signal.SIGTERM, "SIGTERM"),
+        (signal.SIGHUP, "SIGTERM"),
+        (signal.SIGQUIT, "SIGTERM"),
+    ],
+)
+def test_who_asks_the_script_to_stop_has_asked_launch_py_once(number, told, launched, tmp_path):
     """Asked twice it would end at once, and save nothing."""
     ready, file = tmp_path / "ready", tmp_path / "heard"
 
@@ -74,8 +85,79 @@ def test_who_asks_the_script_to_stop_has_asked_launch_py_once(number, launched, 
     with pytest.raises(Stopped):
         launched(LISTENING.format(ready=str(ready), file=str(file)))
     thread.join()
-    assert file.read_text() == str([number.name])
+    assert file.read_text() == str([told])
     assert signal.getsignal(number) is before
+
+
+def test_what_is_ignored_stays_so_and_what_was_heard_is_heard_again(launched, monkeypatch):
+    """By nohup; also where no process could be started."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        numbers = [*command_line.ASKING, signal.SIGTSTP, signal.SIGTTOU]
+        handlers = list(map(signal.getsignal, numbers))
+        launched("import os, signal\nos.kill(os.getppid(), signal.SIGHUP)")
+        monkeypatch.setattr(command_line.sys, "executable", "/nowhere/python")
+        with pytest.raises(FileNotFoundError):
+            launched("")
+        assert list(map(signal.getsignal, numbers)) == handlers
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_who_asks_before_it_has_started_is_heard(launched, monkeypatch):
+    popen = command_line.subprocess.Popen
+
+    def asked_meanwhile(*args, **fields):
+        process = popen(*args, **fields)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr(command_line.subprocess, "Popen", asked_meanwhile)
+    start = time.monotonic()
+    with pytest.raises(Stopped):
+        launched("import time\ntime.sleep(60)")
+    assert time.monotonic() - start < 30
+
+
+def test_ctrl_z_halts_both_until_the_shell_says_to_go_on(tmp_path):
+    """And what asks to stop then ends both."""
+    (tmp_path / "launch.py").write_text(
+        "import pathlib, time\n"
+        f"file = pathlib.Path({str(tmp_path / 'ticks')!r})\n"
+        "while True:\n    file.open('a').write('.')\n    time.sleep(0.02)"
+    )
+    program = (
+        "import pathlib\nfrom experiments import command_line\n"
+        f"command_line.ROOT = pathlib.Path({str(tmp_path)!r})\n"
+        "command_line.launch()"
+    )
+    root = pathlib.Path(__file__).resolve().parents[2]
+    script = subprocess.Popen([sys.executable, "-c", program], cwd=root, start_new_session=True)
+    ticks = lambda: (tmp_path / "ticks").stat().st_size if (tmp_path / "ticks").exists() else 0
+
+    def wait_for(condition):
+        end = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    try:
+        wait_for(ticks)
+        script.send_signal(signal.SIGTSTP)
+        os.waitid(os.P_PID, script.pid, os.WSTOPPED)
+        time.sleep(0.1)
+        halted = ticks()
+        time.sleep(0.3)
+        assert ticks() == halted
+        script.send_signal(signal.SIGCONT)
+        wait_for(lambda: ticks() > halted)
+        script.send_signal(signal.SIGTERM)
+        script.wait(60)
+        ended = ticks()
+        time.sleep(0.1)
+        assert ticks() == ended
+    finally:
+        script.kill()
 
 
 def test_a_terminal_tells_the_script_alone(launched, tmp_path):
@@ -99,8 +181,8 @@ def ended(error):
         (FileExistsError(errno.EEXIST, "is there", "a.md"), 2, "error: a.md: is there"),
         (OSError(errno.EFBIG, "File too large"), 2, "error: x.py: File too large"),
         (LaunchError(3), 3, ""),
-        (Stopped(), 75, "stopped; the same command goes on from here"),
-        (KeyboardInterrupt(), 75, "stopped; the same command goes on from here"),
+        (Stopped(), 75, "stopped; the same command goes on from what is done"),
+        (KeyboardInterrupt(), 75, "stopped; the same command goes on from what is done"),
     ],
 )
 def test_an_end_is_a_line_and_a_code(error, code, said, capsys):

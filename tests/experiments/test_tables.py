@@ -201,6 +201,12 @@ def test_a_damaged_checkpoint_is_for_training_to_set_aside(runs, capsys):
     metrics.touch()
     assert [each.workdir for each in ROW.found()] == [run.workdir]
     assert not ROW.runs()[0].has_checkpoints
+    assert tables.missing(ROW) == "not run yet"
+    # One that is whole tells how far it is; 625 steps are half of them.
+    (metrics.parents[2] / "625").mkdir()
+    assert ROW.runs()[0].is_under_way
+    assert ROW.found() == []
+    (metrics.parents[2] / "625").rmdir()
     trained = []
     FLAGS["seeds"].value = 1
 
@@ -213,6 +219,21 @@ def test_a_damaged_checkpoint_is_for_training_to_set_aside(runs, capsys):
     assert trained == [run.workdir]
     # However many look.
     assert capsys.readouterr().err.count("360: is damaged") == 1
+
+
+def test_of_a_run_with_its_images_elsewhere_there_is_a_table(runs, monkeypatch):
+    """It can not be told whether it is under way, and no data set is prepared to tell it."""
+
+    class Lacking(Row):
+        def lacks(self, prepare=False):
+            return "needs mnist"
+
+    row = Lacking("mnist/a", "A", "vae", {})
+    run = row.runs()[0]
+    scored(run, 625)
+    monkeypatch.setattr(Run, "_steps", {"last": 625})
+    monkeypatch.setattr(Run, "experiment", property(pytest.fail))
+    assert [each.workdir for each in row.found()] == [run.workdir]
 
 
 def test_a_run_that_fails_keeps_no_other_from_being_run(runs, capsys):
