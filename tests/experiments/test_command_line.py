@@ -29,6 +29,16 @@ def launched(tmp_path, monkeypatch):
     return launch
 
 
+@pytest.fixture(autouse=True)
+def signals_are_heard():
+    """Who runs the tests in the background has some of them ignored."""
+    numbers = (*command_line.ASKING, signal.SIGTSTP, signal.SIGTTOU)
+    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    yield
+    for number, was in zip(numbers, before, strict=True):
+        signal.signal(number, was)
+
+
 @pytest.mark.parametrize("end", ["sys.exit(75)", "sys.exit(130)", "kill(15)", "kill(2)"])
 def test_who_asks_launch_py_to_stop_has_asked_the_script(end, launched):
     with pytest.raises(Stopped):
@@ -78,7 +88,6 @@ def test_who_asks_the_script_to_stop_has_asked_launch_py_once(number, told, laun
             time.sleep(0.01)
         os.kill(os.getpid(), number)
 
-    before = signal.getsignal(number)
     thread = threading.Thread(target=ask)
     thread.start()
     # It ends with code 0, but what comes next was not asked for.
@@ -86,22 +95,18 @@ def test_who_asks_the_script_to_stop_has_asked_launch_py_once(number, told, laun
         launched(LISTENING.format(ready=str(ready), file=str(file)))
     thread.join()
     assert file.read_text() == str([told])
-    assert signal.getsignal(number) is before
 
 
 def test_what_is_ignored_stays_so_and_what_was_heard_is_heard_again(launched, monkeypatch):
     """By nohup; also where no process could be started."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        numbers = [*command_line.ASKING, signal.SIGTSTP, signal.SIGTTOU]
-        handlers = list(map(signal.getsignal, numbers))
-        launched("import os, signal\nos.kill(os.getppid(), signal.SIGHUP)")
-        monkeypatch.setattr(command_line.sys, "executable", "/nowhere/python")
-        with pytest.raises(FileNotFoundError):
-            launched("")
-        assert list(map(signal.getsignal, numbers)) == handlers
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    numbers = [*command_line.ASKING, signal.SIGTSTP, signal.SIGTTOU]
+    handlers = list(map(signal.getsignal, numbers))
+    launched("import os, signal\nos.kill(os.getppid(), signal.SIGHUP)")
+    monkeypatch.setattr(command_line.sys, "executable", "/nowhere/python")
+    with pytest.raises(FileNotFoundError):
+        launched("")
+    assert list(map(signal.getsignal, numbers)) == handlers
 
 
 def test_who_asks_before_it_has_started_is_heard(launched, monkeypatch):
