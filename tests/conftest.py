@@ -106,12 +106,16 @@ def runs(tmp_path_factory) -> pathlib.Path:
     return made_once(tmp_path_factory, "runs", train)
 
 
+UNET = " ".join(
+    f"--config.generator.{field}"
+    for field in ("width=4", "detail=4", "levels=1", "blocks=0")  # half the time to compile
+)
 #: Runs on pictures: their config, and what makes it tiny.
 PICTURE_RUNS = {
-    "restore": "restore_l1.py:mnist_sample,test --config.generator.width=4 "
-    "--config.generator.detail=4 --config.pairs.input=gaussian_noise:0.1|missing_pixels:0.5",
-    "cycle": "thin_to_thick.py:mnist_sample,test --config.generator.width=4 "
-    "--config.generator.detail=4 --config.discriminator.width=4",
+    "restore": f"restore_l1.py:mnist_sample,test {UNET} "
+    "--config.pairs.input=gaussian_noise:0.1|missing_pixels:0.5",
+    "cycle": f"thin_to_thick.py:mnist_sample,test {UNET} "
+    "--config.discriminator.width=4 --config.discriminator.levels=1",
     "shapes": "article_vae.py:shapes,test --config.data.num_examples=64 "
     "--config.data.num_evaluation=32 --config.data.image_size=16 --config.encoder.widths=16 "
     "--config.decoder.widths=16 --config.model.latent_size=4 --config.evaluation.num_samples=0",
