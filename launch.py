@@ -41,9 +41,8 @@ from typing import Any, NamedTuple
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from genjax.errors import UserError, choose, did_you_mean
+from genjax.errors import UserError, choose, did_you_mean, tell
 from genjax.fields import Section, field_at
-from genjax.files import FULL
 from genjax.training.stopping import TEMPORARY_FAILURE, Stopped
 
 
@@ -508,14 +507,8 @@ def main(argv: list[str]) -> int:
             print(_help(name, command))
         else:
             _run(name, _parse(command, argv[2:]))
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except OSError as error:  # a place that can not be read, a full disk
-        if not error.filename and error.errno not in FULL:
-            raise
-        print(f"error: {error.filename or name}: {error.strerror}", file=sys.stderr)
-        return 2
+    except (UserError, OSError) as error:
+        return tell(error, name)
     except Stopped:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return TEMPORARY_FAILURE

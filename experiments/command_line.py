@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags, logging
 
-from genjax.errors import UserError
-from genjax.files import FULL
+from genjax.errors import UserError, tell
 from genjax.training.stopping import TEMPORARY_FAILURE, Stopped
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -50,14 +49,8 @@ def main(argv: Sequence[str], doc: str, body: Callable[..., None], *, names: str
             raise UserError(f"{names}: is missing; name one or more")
         logging.set_verbosity(logging.ERROR)
         body(*given)
-    except (UserError, flags.Error) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except OSError as error:  # a place that can not be written to, a full disk
-        if not error.filename and error.errno not in FULL:
-            raise
-        print(f"error: {error.filename or argv[0]}: {error.strerror}", file=sys.stderr)
-        return 2
+    except (UserError, flags.Error, OSError) as error:
+        return tell(error, argv[0])
     except LaunchError as error:
         return error.code
     except (Stopped, KeyboardInterrupt):

@@ -1,10 +1,14 @@
-"""The one kind of error that a user may see, and the search for the nearest right name."""
+"""The one kind of error that a user may see, how it is said, and the search for the right name."""
 
 import difflib
+import errno
+import sys
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
+#: What an operating system says where there is no room left; it names no file.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UserError(Exception):
@@ -13,6 +17,25 @@ class UserError(Exception):
     The command line prints the message and exits with code 2; everything else that is raised is
     a fault of genjax itself.
     """
+
+
+def tell(error: Exception, command: str) -> int:
+    """Says in one line, on stderr, what is wrong with what the user gave; the exit code, 2.
+
+    Args:
+      error: an OSError or what has such a line as its message.
+      command: to name where a disk is full.
+
+    Raises:
+      OSError: it is none of a file or of a full disk, and so a fault of genjax.
+    """
+    said = str(error)
+    if isinstance(error, OSError):
+        if not error.filename and error.errno not in FULL:
+            raise error
+        said = f"{error.filename or command}: {error.strerror}"
+    print(f"error: {' '.join(said.split())}", file=sys.stderr)
+    return 2
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

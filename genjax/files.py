@@ -1,13 +1,9 @@
 """Files that are written whole, or not at all."""
 
 import contextlib
-import errno
 import os
 import pathlib
 from collections.abc import Iterator
-
-#: What an operating system says where there is no room left; it names no file.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
