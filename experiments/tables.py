@@ -242,10 +242,12 @@ class Run:
         return factory.build(self.whole_config)
 
     def check(self) -> None:
-        """Raises a UserError if its folder is of another config, but for where images are."""
-        if not (self.workdir / "config.json").is_file():
-            return
-        there, here = read_config(self.workdir).get("data"), self.whole_config["data"]
+        """Raises a UserError if its folder is of another config, but for where images are, or of
+        nobody knows which.
+        """
+        is_described = (self.workdir / "config.json").is_file()
+        there = read_config(self.workdir).get("data") if is_described else None
+        here = self.whole_config["data"]
         is_placed = isinstance(there, Mapping) and "path" in there  # where Omniglot's file lies
         place = {"path": there["path"]} if is_placed else {}
         claim(self.workdir, {**self.whole_config, "data": {**here, **place}}, "--runs")

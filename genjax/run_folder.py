@@ -150,15 +150,15 @@ def claim(workdir: pathlib.Path, config: Mapping[str, Any], flag: str = "--workd
                 f"{', '.join(differing[:5])}{more}; choose another {flag}"
             )
     else:
-        check_free(workdir, "run folder")
+        check_free(workdir, "run folder: it has no config.json", flag)
     check_writable(flag, workdir)
 
 
-def check_free(workdir: pathlib.Path, kind: str) -> None:
+def check_free(workdir: pathlib.Path, kind: str, flag: str = "--workdir") -> None:
     """Raises a UserError if there is something at `workdir`, which is no `kind`."""
     if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
         raise UserError(
-            f"--workdir: {workdir} is there already and is no {kind}; choose another --workdir"
+            f"{flag}: {workdir} is there already and is no {kind}; choose another {flag}"
         )
 
 

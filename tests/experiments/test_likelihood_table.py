@@ -1,9 +1,9 @@
 """The table of likelihoods without training: what it plans, and what it says of what is missing."""
 
 import csv
-import json
 
 import pytest
+import run_folders
 
 from experiments import iwae, likelihood, likelihood_tables, tables
 from experiments.tables import FLAGS, Run
@@ -25,9 +25,15 @@ def table(monkeypatch, tmp_path):
     return run
 
 
-def scored(folder, run, seed, nats, draws=5000, checkpoint="best"):
-    """A run folder with a bound, as `evaluate` writes it."""
-    row = {
+def scored(folder, name, seed, nats, draws=5000, checkpoint="best"):
+    """A run folder with a bound."""
+    FLAGS["runs"].value = str(folder / "runs")
+    (run,) = (
+        row.runs()[int(seed)]
+        for row in (*likelihood.ROWS, *iwae.ROWS)
+        if row.name.replace("/", "-") == name
+    )
+    bound = {
         "metric": "iw_bound",
         "value": -nats,
         "checkpoint": checkpoint,
@@ -37,9 +43,7 @@ def scored(folder, run, seed, nats, draws=5000, checkpoint="best"):
         "settings": f"{draws} draws",
         "config_hash": f"{seed}abcdefgh",
     }
-    workdir = folder / "runs" / f"{run}-{seed}"
-    workdir.mkdir(parents=True)
-    (workdir / "evals.jsonl").write_text(json.dumps(row) + "\n")
+    run_folders.scored(run, bound)
 
 
 def test_rows_that_can_not_run_say_what_they_need(table, tmp_path, monkeypatch):

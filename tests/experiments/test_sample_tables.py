@@ -1,9 +1,9 @@
 """Tables of samples: published above ours, best beside last, nothing twice, nothing made up."""
 
 import csv
-import json
 
 import pytest
+import run_folders
 
 from experiments import sample_tables, tables
 from experiments.sample_tables import Column, Row, Table
@@ -38,7 +38,7 @@ def table(monkeypatch, tmp_path):
 
 
 def scored(run, metric, value, checkpoint, **fields):
-    """Adds a row to evals.jsonl as `evaluate` writes it."""
+    """Adds a value to those of a run."""
     row = {
         "metric": metric,
         "value": value,
@@ -50,9 +50,7 @@ def scored(run, metric, value, checkpoint, **fields):
         "config_hash": f"{run.fields['seed']}abcdefgh",
         **fields,
     }
-    run.workdir.mkdir(parents=True, exist_ok=True)
-    with (run.workdir / "evals.jsonl").open("a") as file:
-        file.write(json.dumps(row) + "\n")
+    run_folders.scored(run, row)
 
 
 @pytest.fixture

@@ -3,12 +3,13 @@
 import csv
 import dataclasses
 import errno
-import json
 import math
 import os
 import pathlib
 
 import pytest
+import run_folders
+from run_folders import described
 
 from experiments import tables
 from experiments.tables import FLAGS, LaunchError, Published, Row, Run
@@ -101,19 +102,9 @@ def runs(tmp_path):
 
 
 def scored(run, step):
-    """Adds a bound to evals.jsonl as `evaluate` writes it."""
+    """A run folder with a bound."""
     row = {"metric": "elbo", "checkpoint": "last", "split": "test", "seed": 0, "step": step}
-    run.workdir.mkdir(exist_ok=True)
-    with (run.workdir / "evals.jsonl").open("a") as file:
-        file.write(json.dumps(row) + "\n")
-
-
-def described(run, **data):
-    """Makes config.json as `train` does, on a machine that has its images somewhere else."""
-    config = run.whole_config
-    run.workdir.mkdir(exist_ok=True)
-    text = json.dumps({**config, "data": {**config["data"], **data}})
-    (run.workdir / "config.json").write_text(text)
+    run_folders.scored(run, row)
 
 
 def test_runs_are_found_by_their_folders_whatever_was_asked_for(runs):
@@ -139,6 +130,15 @@ def test_a_config_that_is_none_is_refused(text, runs):
     run.workdir.mkdir()
     (run.workdir / "config.json").write_text(text)
     with pytest.raises(UserError, match=r"--runs: .* belongs to another config"):
+        ROW.found()
+
+
+def test_scores_of_nobody_knows_what_are_refused(runs):
+    run = ROW.runs()[0]
+    scored(run, 40)
+    assert ROW.found() == [run]
+    (run.workdir / "config.json").unlink()
+    with pytest.raises(UserError, match=r"--runs: .*-a-0 .* has no config.json; choose another"):
         ROW.found()
 
 
@@ -196,6 +196,7 @@ def test_what_is_under_way_is_not_in_the_table(runs, monkeypatch):
 
 def test_a_damaged_checkpoint_is_for_training_to_set_aside(runs, capsys):
     run = ROW.runs()[0]
+    described(run)
     metrics = run.workdir / "checkpoints" / "360" / "metrics" / "metrics"
     metrics.parent.mkdir(parents=True)
     metrics.touch()
