@@ -1,15 +1,18 @@
 """What tables of sample quality share: runs scored by samples, published values above ours."""
 
+import collections
 import dataclasses
+import itertools
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import flags
 
 from experiments import tables
 from experiments.tables import FLAGS, Published, Record, Run
+from genjax.errors import UserError
 from genjax.evaluation.weights import INCEPTION_SHA256, load_torch_weights
 
 #: Against as many test images.
@@ -58,13 +61,17 @@ class Column:
 
     def value(self, run: Run, checkpoint: str) -> float | None:
         """Of a run with sampling seed 0; None where it is not measured yet."""
+        row = self.measured(run, checkpoint)
+        return self.scale * float(row["value"]) if row else None
+
+    def measured(self, run: Run, checkpoint: str) -> Mapping[str, Any]:
+        """The row of evals.jsonl, empty if there is none."""
         wanted = {"metric": self.metric, "extractor": self.extractor}
         if self.n_fake is not None:
             wanted["n_fake"] = self.n_fake
         if self.extractor == "inception":  # there is another, by clean-fid's rule
             wanted["resize"] = "tf1_bilinear"
-        found = run.rows(checkpoint, **wanted)
-        return self.scale * float(found[-1]["value"]) if found else None
+        return next(reversed(run.rows(checkpoint, **wanted)), {})
 
     def values(self, runs: Sequence[Run], checkpoint: str) -> list[float]:
         """Of the runs that have one."""
@@ -126,9 +133,26 @@ class Table:
         tables.fill(self.rows, is_scored, self._finish, self._write)
 
     def _check(self) -> None:
-        """Raises a UserError if --inception is no file of its weights: training comes first."""
+        """Raises a UserError of what would come out after the training.
+
+        --inception is no file of its weights, or runs of a data set were seen by two classifiers,
+        one of another machine or version, by which distances can not be compared.
+        """
         if FLAGS.inception not in ("", "download"):
             load_torch_weights(FLAGS.inception, INCEPTION_SHA256, "--inception")
+        seen = collections.defaultdict(dict)
+        for row, column in itertools.product(self.rows, self.columns):
+            for run, checkpoint in itertools.product(row.found(), column.checkpoints):
+                if weights := column.measured(run, checkpoint).get("extractor_sha256"):
+                    seen[row.dataset, column.extractor].setdefault(weights, run.workdir.name)
+        for (_, extractor), runs in seen.items():
+            if len(runs) > 1:
+                (one, first), (other, second), *_ = runs.items()
+                raise UserError(
+                    f"--runs: {first} is scored by the {extractor} {one[:8]}, {second} by "
+                    f"{other[:8]}, and they can not be compared; score both beside one of them by "
+                    "launch.py evaluate, or move one away"
+                )
 
     def _finish(self, row: Row, run: Run) -> None:
         run.train()

@@ -27,7 +27,10 @@ def normalized_adam(learning_rate: Schedule, b1: float, b2: float) -> optax.Grad
 
 
 def rmsprop(learning_rate: Schedule, b1: float, b2: float) -> optax.GradientTransformation:
-    """RMSProp: `b2` is the decay of the mean square, `b1` the momentum."""
+    """RMSProp: `b2` is the decay of the mean square, `b1` the momentum.
+
+    Epsilon, 1e-8, is inside the root as in TensorFlow; PyTorch adds it to the root.
+    """
     return optax.rmsprop(learning_rate, decay=b2, momentum=b1)
 
 

@@ -181,3 +181,19 @@ def test_a_value_that_is_not_finite_is_told_as_it_is(table, done, tmp_path, valu
     text = (tmp_path / "results" / "samples.md").read_text()
     assert f"| B | last | needs the Inception weights | {value} |" in text
     assert "| B | best | needs the Inception weights | 0.000 |" in text
+
+
+@pytest.mark.parametrize("typed", [("--dry_run",), ()])
+def test_runs_that_two_classifiers_have_seen_are_not_averaged(table, done, tmp_path, typed, capsys):
+    tables.FLAGS["runs"].value = str(tmp_path / "runs")
+    first, second = ROWS[1].runs()[0], ROWS[0].runs()[1]
+    for run, judge in ((first, "a" * 64), (second, "b" * 64)):
+        scored(run, "frechet_distance", 9, "best", extractor_sha256=judge)
+        scored(run, "frechet_distance", 9, "best", extractor="inception", extractor_sha256="c" * 64)
+    assert table(*typed) == 2
+    said = "--runs: fashion_mnist-a-1 is scored by the classifier bbbbbbbb, fashion_mnist-b-0 by aa"
+    assert said in capsys.readouterr().err
+    assert not done
+    # Scored once more, beside the other's; what was scored last counts.
+    scored(second, "frechet_distance", 9, "best", extractor_sha256="a" * 64)
+    assert table() == 0
