@@ -1,5 +1,7 @@
 """The article's GAN with the label, one-hot, beside the input of both networks.
 
+With an R1 penalty of weight 2, which the article has not.
+
 python launch.py train --config=configs/article_cgan.py
 
 On `mnist_sample`, seed 0, last checkpoint on the test split: Frechet distance 6.7, class entropy

@@ -340,7 +340,7 @@ def choice(*values) -> dict:
 
 
 def uniform(low: float, high: float) -> dict:
-    """A number drawn between the two; a whole one if they are."""
+    """A number drawn between the two; a whole one for a field of whole numbers."""
     return {"uniform": (low, high)}
 
 

@@ -16,6 +16,7 @@ from genjax import rng
 from genjax.data.folder import ENDINGS
 from genjax.data.shapes import RANGES, Shapes, render
 from genjax.errors import UserError, choose
+from genjax.evaluation.evaluators import MAX_PSNR
 from genjax.fields import ANY, COUNT, SEED, check_number
 from genjax.imaging.degradations import Degradation, MissingPixels, parse
 from genjax.imaging.latents import Composed
@@ -152,10 +153,10 @@ def damaged(degradation: Degradation, pixels: Pixels, key: Any) -> tuple[Pixels,
 
 
 def psnr_and_ssim(made: Pixels, truth: Pixels) -> tuple[float, float]:
-    """(PSNR in dB, at most 60; SSIM) of a picture; SSIM is 0 where its window does not fit."""
+    """(PSNR in dB, cut off; SSIM) of a picture; SSIM is 0 where its window does not fit."""
     pair = jax.numpy.asarray(made)[None], jax.numpy.asarray(truth)[None]
     similarity = float(ssim(*pair)[0]) if min(truth.shape[:2]) >= WINDOW else 0.0
-    return min(float(psnr(*pair)[0]), 60.0), similarity
+    return min(float(psnr(*pair)[0]), MAX_PSNR), similarity
 
 
 def _masks(path: pathlib.Path | None, flag: str = "--mask") -> Callable[..., Pixels | None]:

@@ -39,6 +39,15 @@ RUNS = {
             "training.patience": "0 steps",
         },
     ),
+    "chain": (
+        "iwae_chain",
+        {
+            **{f"{net}.widths": (16,) for net in ("encoder", "decoder")},
+            **{f"{net}.second_widths": (8,) for net in ("encoder", "decoder")},
+            "model.latent_size": (4, 2),
+            "model.draws": 3,
+        },
+    ),
     "stream": ("article_vae", {"data.reader": "stream", "data.augment": "shift"}),
 }
 

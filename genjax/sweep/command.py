@@ -50,8 +50,9 @@ def sweep(
         asked = _read(workdir)
     else:
         asked = json.loads(json.dumps({"config": commands.absolute(config), "sweep": sweep}))
-        _claim(workdir, asked)
     swept = parse(asked["sweep"], asked["config"])
+    if config is not None:
+        _claim(workdir, asked)
     experiment = factory.build(asked["config"])
     choose("metric", swept.metric, dict.fromkeys(experiment.metrics()))
     trials = swept.trials(asked["config"])
@@ -128,14 +129,19 @@ def _read(workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def _claim(workdir: pathlib.Path, asked: Mapping[str, Any]) -> None:
-    """Raises a UserError unless `workdir` is free or belongs to this very sweep."""
-    claimed = lambda of: {**of, "config": without_places(of["config"])}
+    """Raises a UserError unless `workdir` is free or belongs to this sweep, or a smaller one."""
+    claimed = lambda of: (without_places(of["config"]), {**of["sweep"], "num_samples": ...})
     if not (workdir / "sweep.json").is_file():
         check_free(workdir, "sweep")
-    elif claimed(_read(workdir)) != claimed(asked):
+    elif claimed(there := _read(workdir)) != claimed(asked):
         raise UserError(
             f"--workdir: {workdir} belongs to another sweep; go on with that by --resume, or "
             "choose another --workdir"
+        )
+    elif asked["sweep"]["num_samples"] < (least := there["sweep"]["num_samples"]):
+        raise UserError(
+            f"num_samples: {asked['sweep']['num_samples']}, and the sweep in {workdir} has "
+            f"{least}; choose at least {least}, or another --workdir"
         )
     check_writable("--workdir", workdir)
 

@@ -94,12 +94,31 @@ def test_a_finished_sweep_is_left_as_it_is(swept, capsys):
 def test_a_sweep_is_the_same_wherever_its_images_lie(tmp_path):
     asked = lambda place, search: {
         "config": {"data": {"name": "tfds", "binarize": False, "data_dir": place}},
-        "sweep": {"search": search},
+        "sweep": {"search": search, "num_samples": 1},
     }
     (tmp_path / "sweep.json").write_text(json.dumps(asked("/old", "random")))
     command._claim(tmp_path, asked("/new", "random"))
     with pytest.raises(UserError, match="belongs to another sweep"):
         command._claim(tmp_path, asked("/old", "optuna"))
+
+
+def test_a_sweep_may_grow_in_its_folder_and_not_shrink(tmp_path, capsys):
+    folder, space = tmp_path / "run", "{'model.kl_weight': common.uniform(0.5, 2.0)}"
+    at = lambda num: [
+        *("sweep", *SMALL, f"--workdir={folder}"),
+        f"--sweep={sweep_file(tmp_path, space, f', num_samples={num}')}",
+    ]
+    run(*at(1))
+    (first,) = rows(folder / "sweep.jsonl")
+    run(*at(2))
+    before, second = rows(folder / "sweep.jsonl")
+    assert before == first
+    assert (second["trial"], second["state"]) == ("0001", "finished")
+    assert second["parameters"] != first["parameters"]
+    capsys.readouterr()
+    assert launch.main(["launch.py", *at(1)]) == 2
+    assert capsys.readouterr().err.startswith("error: num_samples: 1, and the sweep in")
+    assert len(rows(folder / "sweep.jsonl")) == 2
 
 
 def test_a_trial_is_an_ordinary_run(swept, tmp_path):
