@@ -409,8 +409,8 @@ COMMANDS = {
                 "amount",
                 "X",
                 1.0,
-                "How far: in the factor's unit (angle: radians; others: parts of 1), or in ways from "
-                "before to after.",
+                "How far: in the factor's unit (angle: radians; others: parts of 1), or in ways "
+                "from before to after.",
             ),
             PANEL,
             CACHE,

@@ -17,7 +17,6 @@ again.
 """
 
 import dataclasses
-import json
 import pathlib
 import re
 import sys
@@ -36,7 +35,7 @@ from genjax import factory  # noqa: E402
 from genjax.data.base import InMemory  # noqa: E402
 from genjax.data.reading import read  # noqa: E402
 from genjax.evaluation.evaluators import accuracy_of  # noqa: E402
-from genjax.evaluation.rows import read_rows  # noqa: E402
+from genjax.evaluation.rows import append_rows, read_rows  # noqa: E402
 from genjax.factory import Experiment  # noqa: E402
 from genjax.fields import Section  # noqa: E402
 from genjax.files import replacing  # noqa: E402
@@ -134,15 +133,19 @@ def main() -> None:
     }
     path = results / "augmentation.jsonl"
     results.mkdir(parents=True, exist_ok=True)
-    rows = [row for row in read_rows(path) if settings.items() <= row.items()]
+
+    def rows() -> dict[int, dict[str, Any]]:
+        """What is known, by seed; another call may know the same."""
+        known = [row for row in read_rows(path) if settings.items() <= row.items()]
+        return {row["seed"]: row for row in known}
+
     for seed in range(FLAGS.seeds):
-        if all(row["seed"] != seed for row in rows):
+        if seed not in rows():
             found = {**settings, "seed": seed, **run_seed(here, whole, seed)}
-            rows.append({**found, "code_version": code_version()})
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
+            append_rows(path, [{**found, "code_version": code_version()}])
             print(f"seed {seed}: {found['without']:.2f} % without, {found['with']:.2f} % with")
-    without, with_ = (np.array([row[name] for row in rows]) for name in ("without", "with"))
+    known = rows().values()
+    without, with_ = (np.array([row[name] for row in known]) for name in ("without", "with"))
     table = summary(without, with_)
     name = re.sub("[/:]", "_", FLAGS.dataset)
     with replacing(results / f"augmentation-{name}.md") as file:
@@ -160,7 +163,7 @@ def summary(without: np.ndarray, with_: np.ndarray) -> str:
         f"A small convolutional classifier, {FLAGS.steps:,} steps, on the labelled images with and "
         "without those that a CVAE of gated dense layers, trained on them alone for "
         f"{CVAE_STEPS:,} steps, makes of two of a class: error on the test split, mean over "
-        "training seeds and its standard error.",
+        "seeds of the images and the CVAE and its standard error; the classifier's own seed is 0.",
         "",
         f"| {FLAGS.dataset}, {what} | test error, % | standard error |",
         "| --- | --- | --- |",

@@ -40,7 +40,7 @@ SHOWN = np.linspace(-0.3, 0.3, 7)
 
 
 def drawn(factors: list[dict], attribute: str, change: float, shape: tuple[int, ...]) -> np.ndarray:
-    """The drawings with one factor changed; hue and angle go round, others stop at their ends."""
+    """The drawings with one factor changed; hue and angle go round, light stops at its ends."""
     images = []
     for each in factors:
         value = each[attribute] + change
@@ -77,7 +77,9 @@ def main() -> None:
     where = f"`{pathlib.Path(FLAGS.workdir).name}` {config_hash(loaded.experiment.config)[:8]}"
     caption = (
         f"Mean absolute error of {FLAGS.num} test drawings of {size} x {size}, by one VAE "
-        f"({where} at step {loaded.step}): a factor changed by a tenth and by a fifth of its range."
+        f"({where} at step {loaded.step}): a factor changed by a tenth and by a fifth of its "
+        "range, beyond which are then a tenth and a fifth of the answers in scale, x and y; the "
+        "VAE was not trained on such."
     )
     with replacing(path) as file:
         file.write_text(f"{caption}\n\n{table}\n", encoding="utf-8")

@@ -275,9 +275,11 @@ def main() -> None:
                 restore, notes = prepare(name, runs, sources["validation"], row)
                 run = {"run": pathlib.Path(FLAGS[name].value).name} if name in runs else {}
                 found = {**wanted, **run, **notes, **_measure(restore, observed())}
-                _append(log, found)
+                append_rows(log, [found])
                 print(f"{row} {name}: {found['psnr']:.2f} dB, SSIM {found['ssim']:.3f}", flush=True)
             table[row, name] = found
+    others = {(row["row"], row["method"]): row for row in _that_agree(read_rows(log), same)}
+    table = others | table  # another call may have measured these meanwhile
     _write_tables(table, folder)
     grids.save_png(_picture(table, read(sources["test"], PICTURED)["image"]), picture)
     print(f"{folder / 'restoration.md'}, {picture}")
@@ -333,14 +335,6 @@ def _data(runs: Mapping[str, Loaded]) -> Row:
                 f"{sections[first]}; choose runs of one data set"
             )
     return json.loads(json.dumps(sections[first]))  # as it is read again
-
-
-def _append(log: pathlib.Path, row: Row) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    # The last line may have no end, where a call was killed while it wrote.
-    cut = log.exists() and log.stat().st_size and not log.read_bytes().endswith(b"\n")
-    with log.open("a", encoding="utf-8") as file:
-        file.write("\n" * bool(cut) + json.dumps(row) + "\n")
 
 
 def _that_agree(rows: Sequence[Row], wanted: Row) -> list[Row]:

@@ -135,11 +135,17 @@ class Table:
     def _check(self) -> None:
         """Raises a UserError of what would come out after the training.
 
-        --inception is no file of its weights, or runs of a data set were seen by two classifiers,
-        one of another machine or version, by which distances can not be compared.
+        --inception is no file of its weights, or two classifiers have seen runs.
         """
         if FLAGS.inception not in ("", "download"):
             load_torch_weights(FLAGS.inception, INCEPTION_SHA256, "--inception")
+        self._check_seen()
+
+    def _check_seen(self) -> None:
+        """Raises a UserError if runs of a data set were seen by two classifiers.
+
+        One is of another machine or version, and distances by the two can not be compared.
+        """
         seen = collections.defaultdict(dict)
         for row, column in itertools.product(self.rows, self.columns):
             for run, checkpoint in itertools.product(row.found(), column.checkpoints):
@@ -180,6 +186,7 @@ class Table:
         return values.count(None) < len(values)
 
     def _write(self) -> None:
+        self._check_seen()  # a run that was trained just now may have brought its own classifier
         found = {row.name: list(filter(self._is_measured, row.found())) for row in self.rows}
         lines = [line for row in self.rows for line in self._lines(row, found[row.name])]
         path = pathlib.Path(FLAGS.results) / self.name

@@ -8,7 +8,6 @@ minutes from command to report where a call trained the run from the start; thos
 config have the training of the judge in them. Rows that --only leaves out stay as they are.
 """
 
-import json
 import pathlib
 import re
 import sys
@@ -21,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from experiments import command_line  # noqa: E402
 from genjax.errors import choose  # noqa: E402
+from genjax.evaluation.rows import read_rows  # noqa: E402
 from genjax.files import replacing  # noqa: E402
 
 CONFIGS = (
@@ -73,9 +73,11 @@ def train(config: str, workdir: pathlib.Path) -> float | None:
 
 def scores(workdir: pathlib.Path) -> dict[str, float]:
     """The last checkpoint's scores on the test split."""
-    found: dict[str, float] = {}
-    for row in map(json.loads, (workdir / "evals.jsonl").read_text(encoding="utf-8").splitlines()):
-        if (row["checkpoint"], row["split"], row["seed"]) == ("last", "test", 0):
+    wanted = {"checkpoint": "last", "split": "test", "seed": 0}
+    rows = [row for row in read_rows(workdir / "evals.jsonl") if wanted.items() <= row.items()]
+    last, found = max(row["step"] for row in rows), {}
+    for row in rows:
+        if row["step"] == last:  # the last one of a run that went on was another
             found.setdefault(row["metric"], float(row["value"]))  # those of training come first
     return found
 
@@ -97,13 +99,13 @@ def main() -> None:
     dataset = re.sub("[/:]", "_", FLAGS.dataset)
     out = ROOT / "results" / f"shipped_configs-{dataset}.md"
     header = ["config", *(title for title, _ in COLUMNS.values()), "minutes"]
-    rows = rows_of(out)
     for config in FLAGS.only:
         workdir = pathlib.Path(FLAGS.runs) / f"{config}-{dataset}"
         minutes = train(config, workdir)
         found = scores(workdir)
         cells = [form.format(found[m]) if m in found else "" for m, (_, form) in COLUMNS.items()]
         row = [f"`{config}`", *cells]
+        rows = rows_of(out)  # others may write it, too
         *known, took = rows.get(config, [""])
         rows[config] = [*row, f"{minutes:.1f}" if minutes else took if known == row else ""]
         order = [name for name in dict.fromkeys([*CONFIGS, *rows]) if name in rows]

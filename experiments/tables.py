@@ -391,6 +391,7 @@ def lacks_images(dataset: str, prepare: bool) -> str:
         except UserError as error:
             print(f"warning: {error}", file=sys.stderr)
         else:
+            lacks_images.cache_clear()  # others were told that it is not there
             return ""
     return f"needs {dataset} in --data_dir, its archives in --manual_dir, or the Internet"
 

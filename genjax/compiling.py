@@ -2,6 +2,8 @@
 
 import functools
 import re
+from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -29,3 +31,21 @@ def compiler_options(platform: str) -> dict[str, str] | None:
             raise
         return None
     return options
+
+
+def jit(**options: Any) -> Callable[[Callable], Callable]:
+    """`jax.jit`, with `options`, compiled as `compiler_options` has it; a decorator.
+
+    XLA is asked at the first call only, since that starts JAX's devices, and what imports genjax
+    may have to choose them first.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        @functools.cache
+        def compiled() -> Callable:
+            found = compiler_options(jax.default_backend())
+            return jax.jit(function, compiler_options=found, **options)
+
+        return functools.wraps(function)(lambda *args, **kwargs: compiled()(*args, **kwargs))
+
+    return decorate

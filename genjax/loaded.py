@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from genjax import factory, rng
-from genjax.compiling import compiler_options
+from genjax import compiling, factory, rng
 from genjax.errors import UserError, choose
 from genjax.evaluation.sampling import balanced_labels, draw, lerp, slerp
 from genjax.factory import Experiment
@@ -87,7 +86,7 @@ def inference_params(experiment: Experiment, state: TrainState) -> PyTree:
     return jax.device_put(experiment.model.inference_params(here), jax.local_devices()[0])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=compiler_options("cpu"))
+@compiling.jit(static_argnums=(0, 1))
 def _call(model: Any, ability: str, params: PyTree, *arguments: Any) -> Any:
     return getattr(model, ability)(params, *arguments)
 

@@ -13,8 +13,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from genjax import rng
-from genjax.compiling import compiler_options
+from genjax import compiling, rng
 from genjax.data.base import Source
 from genjax.data.readers import evaluation_batches
 from genjax.data.transforms import to_float
@@ -36,13 +35,13 @@ MAX_PSNR = 10 * math.log10(12 * 255**2)
 DISTANCES = {"mse": mse, "mae": mae, "psnr": psnr, "ssim": ssim}
 
 
-@partial(jax.jit, static_argnums=0, compiler_options=compiler_options("cpu"))
+@compiling.jit(static_argnums=0)
 def _distances(names, images, others):
     functions = {**DISTANCES, "ms_ssim": ms_ssim}
     return {name: functions[name](images, others) for name in names}
 
 
-@partial(jax.jit, static_argnums=0, compiler_options=compiler_options("cpu"))
+@compiling.jit(static_argnums=0)
 def _bound(model, params, batch, key):
     return model.bound(params, batch, key)
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.compiling import compiler_options
+from genjax import compiling
 from genjax.errors import UserError
 from genjax.evaluation.weights import load_inception_weights, load_torch_weights
 from genjax.models.base import LabelReader
@@ -97,12 +97,13 @@ class PixelExtractor:
 
 @functools.cache
 def _inception(resize: str) -> Callable:
+    @compiling.jit()
     def run(params, images):
         images = jnp.round(255 * images) / 255  # FID is defined on pixels of 8 bits
         outputs = Inception().apply({"params": params}, RESIZES[resize](images, SIZE))
         return outputs.features, outputs.logits_unbiased
 
-    return jax.jit(run, compiler_options=compiler_options(jax.default_backend()))
+    return run
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

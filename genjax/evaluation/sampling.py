@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import numpy as np
 
-from genjax.compiling import compiler_options
+from genjax import compiling
 from genjax.models.base import Reconstructor, Sampler, sample
 from genjax.types import Batch, Images, PRNGKey, PyTree
 
@@ -16,7 +16,7 @@ def _sample(model, params, key, positions, labels, truncation):
     return sample(model, params, key, positions, labels, truncation)
 
 
-@partial(jax.jit, static_argnums=0, compiler_options=compiler_options("cpu"))
+@compiling.jit(static_argnums=0)
 def reconstruct(model: Reconstructor, params: PyTree, batch: Batch) -> Images:
     """The model's images for those of `batch`, all in [0, 1]."""
     labels = batch["label"] if model.num_classes else None

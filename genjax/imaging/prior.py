@@ -20,8 +20,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from genjax import rng
-from genjax.compiling import compiler_options
+from genjax import compiling, rng
 from genjax.errors import UserError
 from genjax.imaging.degradations import Degradation, Image, Missing, Truth
 from genjax.models.base import (
@@ -114,7 +113,7 @@ def restore(
     return _restore(model, degradation, restarts, steps, params, observed, truth, key, positions)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3), compiler_options=compiler_options("cpu"))
+@compiling.jit(static_argnums=(0, 1, 2, 3))
 def _restore(model, degradation, restarts, steps, params, observed, truth, key, positions):
     labels = None
     if model.num_classes:
@@ -291,7 +290,7 @@ def check_imputable(where: str, model: Sampler, degradation: Degradation) -> Non
         raise UserError(f"{where}: 'impute' needs one level of latents; choose 'search'")
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2), compiler_options=compiler_options("cpu"))
+@compiling.jit(static_argnums=(0, 1, 2))
 def _impute(model, restarts, steps, params, observed, mask, key, positions):
     shape = (len(observed), restarts)
     repeat = lambda values: jnp.repeat(values, restarts, axis=0)

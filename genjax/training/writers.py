@@ -46,7 +46,9 @@ class MetricsWriter:
         self._workdir, self._resume_step = Path(workdir), resume_step
         self._workdir.mkdir(parents=True, exist_ok=True)
         path = self._workdir / "metrics.jsonl"
-        _drop_rows_after(path, resume_step)
+        # Scores of later steps are of a model that is no more.
+        for each in (path, self._workdir / "evals.jsonl"):
+            _drop_rows_after(each, resume_step)
         self._rows = path.open("a", encoding="utf-8")
 
     @functools.cached_property

@@ -183,6 +183,27 @@ def test_a_value_that_is_not_finite_is_told_as_it_is(table, done, tmp_path, valu
     assert "| B | best | needs the Inception weights | 0.000 |" in text
 
 
+def test_a_classifier_that_comes_with_a_new_run_is_noticed(table, monkeypatch, tmp_path, capsys):
+    """Scores of another machine are there; the run that is trained here has its own judge."""
+    tables.FLAGS["runs"].value = str(tmp_path / "runs")
+    fields = {"metric": "frechet_distance", "value": 9}
+    score = lambda run, judge: [
+        scored(run, **fields, checkpoint=each, extractor_sha256=judge * 64)
+        for each in ("best", "last")
+    ]
+    score(ROWS[1].runs()[0], "a")
+    monkeypatch.setattr(tables.Run, "train", lambda run: score(run, "b"))
+    monkeypatch.setattr(tables.Run, "evaluate", lambda run, *flags: None)
+    assert table("--seeds=2", "--rows=fashion_mnist/b") == 2
+    assert "b-0 is scored by the classifier aaaaaaaa, fashion_mnist-b-1 by bbb" in (
+        capsys.readouterr().err
+    )
+    # What was written before the training is of one classifier.
+    assert "| B | last | needs the Inception weights | 9.000 | " in (
+        (tmp_path / "results" / "samples.md").read_text()
+    )
+
+
 @pytest.mark.parametrize("typed", [("--dry_run",), ()])
 def test_runs_that_two_classifiers_have_seen_are_not_averaged(table, done, tmp_path, typed, capsys):
     tables.FLAGS["runs"].value = str(tmp_path / "runs")
@@ -194,6 +215,7 @@ def test_runs_that_two_classifiers_have_seen_are_not_averaged(table, done, tmp_p
     said = "--runs: fashion_mnist-a-1 is scored by the classifier bbbbbbbb, fashion_mnist-b-0 by aa"
     assert said in capsys.readouterr().err
     assert not done
+    assert not (tmp_path / "results").exists()
     # Scored once more, beside the other's; what was scored last counts.
     scored(second, "frechet_distance", 9, "best", extractor_sha256="a" * 64)
     assert table() == 0

@@ -6,6 +6,7 @@ import errno
 import math
 import os
 import pathlib
+from types import SimpleNamespace
 
 import pytest
 import run_folders
@@ -36,6 +37,18 @@ def test_a_data_set_that_can_not_be_prepared_says_what_it_needs(tmp_path, capsys
     # It is tried once.
     assert capsys.readouterr().err.count("data.manual_dir: no such folder") == 1
     assert tables.lacks_images("shapes", prepare=True) == ""
+
+
+def test_a_data_set_that_was_prepared_is_there_for_all_who_asked_before(monkeypatch):
+    tables.FLAGS(["x"])
+    prepared = []
+    builder = lambda *_, **__: SimpleNamespace(is_prepared=lambda: bool(prepared))
+    monkeypatch.setattr(tables.tfds, "builder", builder)
+    monkeypatch.setattr(tables, "tfds_images", lambda **_: prepared.append(True))
+    tables.lacks_images.cache_clear()
+    assert tables.lacks_images("kmnist", prepare=False).startswith("needs kmnist")
+    assert tables.lacks_images("kmnist", prepare=True) == ""
+    assert tables.lacks_images("kmnist", prepare=False) == ""
 
 
 def test_a_difference_is_counted_in_published_deviations():

@@ -67,6 +67,13 @@ def test_a_torn_line_before_the_resumed_step_is_dropped(tmp_path):
     assert rows_of(tmp_path) == [{"step": 1, "a": 2.0}]
 
 
+def test_scores_of_steps_that_are_trained_anew_are_dropped(tmp_path):
+    rows = ['{"step": 2, "metric": "elbo"}\n', '{"step": 4, "metric": "elbo"}\n']
+    (tmp_path / "evals.jsonl").write_text("".join(rows))
+    write_steps(tmp_path, 2, [3])
+    assert (tmp_path / "evals.jsonl").read_text() == rows[0]
+
+
 def test_tensorboard_gets_scalars_histograms_pictures_and_the_purge(tmp_path):
     with MetricsWriter(tmp_path, 3) as writer:
         writer.write(4, {"train/loss": 1.5, "kl_per_dimension": [0.5, 2.0, math.nan]})
