@@ -29,13 +29,12 @@ def genjax(images: np.ndarray) -> Round:
     """By `genjax.nn.inception`."""
     import jax
 
-    from genjax.compiling import compiler_options
+    from genjax import compiling
     from genjax.nn.inception import Inception, inception_params
 
     params = jax.device_put(inception_params(_weights(), "benchmark"))
-    network = jax.jit(
-        lambda params, x: Inception().apply({"params": params}, x / 255).features,
-        compiler_options=compiler_options(jax.default_backend()),
+    network = compiling.jit()(
+        lambda params, x: Inception().apply({"params": params}, x / 255).features
     )
     return lambda: np.asarray(network(params, images))
 
