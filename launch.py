@@ -125,8 +125,11 @@ CACHE = Flag(
 )
 #: `--config=FILE` and `--config.FIELD`, as arguments.
 CONFIG, FIELD = re.compile("--?config="), re.compile(r"--?(?:no)?config\.([^=]*)")
+#: What --config names.
+FILE_AND_ARGUMENT = re.compile(r"(.*?\.py(?=:|$)|[^:]*):?(.*)", re.DOTALL)
 MISSING_CONFIG = "--config: is missing; for example --config=configs/vae.py"
-#: Flags that name files and folders.
+#: Flags that name files and folders; those that may be no file, or several.
+TEXTS = {"classifier", "inception", "lpips"}
 PATHS = {"out", "input", "output", "mask", "masks", "before", "after", "plus", "minus"}
 #: Flags that bring processes together.
 PROCESSES = ("distributed", "coordinator", "num_processes", "process_id")
@@ -595,8 +598,8 @@ def _define_config(arguments: list[str], values: flags.FlagValues) -> list[str]:
 
 
 def _load_config(text: str) -> ConfigDict:
-    """The config of `FILE` or `FILE:argument`."""
-    path, _, argument = text.partition(":")
+    """The config of `FILE` or `FILE:argument`; a folder may have a colon in its name."""
+    path, argument = FILE_AND_ARGUMENT.fullmatch(text).groups()
     config = _call("config", path, *([argument] if argument else []))
     if not isinstance(config, ConfigDict):
         raise UserError(
@@ -607,16 +610,20 @@ def _load_config(text: str) -> ConfigDict:
 
 def _call(flag: str, path: str, *arguments: str) -> Any:
     """What the function `get_FLAG` of the file that `--FLAG` names returns."""
+    path = str(_path(path))
     if not pathlib.Path(path).is_file():
         folder = {"config": "configs", "sweep": "configs/sweeps"}[flag]
         near = did_you_mean(path, map(str, pathlib.Path(folder).glob("*.py")))
         raise UserError(f"--{flag}: no such file {path!r}{near}")
+    name = f"get_{flag}"
     try:
-        return runpy.run_path(path)[f"get_{flag}"](*arguments)
-    except KeyError as error:
-        raise UserError(f"--{flag}: {path} is no {flag}: it has no {error}") from error
+        found = runpy.run_path(path)
+        if name in found:
+            return found[name](*arguments)
     except Exception as error:  # whatever the file raises
-        raise UserError(f"--{flag}: {':'.join([path, *arguments])}: {error}") from error
+        said = repr(error) if isinstance(error, KeyError) else error
+        raise UserError(f"--{flag}: {':'.join([path, *arguments])}: {said}") from error
+    raise UserError(f"--{flag}: {path} is no {flag}: it has no {name!r}")
 
 
 def _check_field(path: str, config: dict[str, Any]) -> None:
@@ -666,6 +673,8 @@ def _run(name: str, values: dict[str, Any]) -> None:
         return
     for flag in PATHS & values.keys():
         values[flag] = _path(values[flag]) if values[flag] else None
+    for flag in TEXTS & values.keys():
+        values[flag] = os.path.expanduser(values[flag])
     run = () if workdir is None else (_path(workdir),)
     getattr(commands, name)(*run, **values)
 

@@ -1,16 +1,17 @@
 """What the scripts share as commands: an error is one line, and launch.py is told of signals."""
 
+import contextlib
 import os
 import pathlib
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from absl import flags, logging
 
 from genjax.errors import UserError, tell
-from genjax.training.stopping import TEMPORARY_FAILURE, Stopped
+from genjax.training.stopping import SIGNALS, TEMPORARY_FAILURE, Stopped
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 #: Flags of the script that runs.
@@ -48,7 +49,8 @@ def main(argv: Sequence[str], doc: str, body: Callable[..., None], *, names: str
         if names and not given:
             raise UserError(f"{names}: is missing; name one or more")
         logging.set_verbosity(logging.ERROR)
-        body(*given)
+        with _stopping():
+            body(*given)
     except (UserError, flags.Error, OSError) as error:
         return tell(error, argv[0])
     except LaunchError as error:
@@ -57,6 +59,24 @@ def main(argv: Sequence[str], doc: str, body: Callable[..., None], *, names: str
         print("stopped; the same command goes on from what is done", file=sys.stderr)
         return TEMPORARY_FAILURE
     return 0
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise `Stopped`, but where they are ignored, by nohup for one."""
+
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    there = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: was for number, was in there.items() if was is not signal.SIG_IGN}
+    try:
+        for number in before:
+            signal.signal(number, stop)
+        yield
+    finally:
+        for number, was in before.items():
+            signal.signal(number, was)
 
 
 def launch(*arguments: str) -> None:

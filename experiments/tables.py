@@ -19,7 +19,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import matplotlib
-import tensorflow_datasets as tfds
 from absl import flags
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -27,12 +26,12 @@ from matplotlib.figure import Figure
 from experiments import command_line
 from experiments.command_line import FLAGS, ROOT, LaunchError, launch
 from genjax import factory
-from genjax.data.tfds_images import tfds_images
+from genjax.data.tfds_images import is_prepared, tfds_images
 from genjax.errors import UserError, choose
 from genjax.evaluation.rows import read_rows
 from genjax.factory import Experiment
 from genjax.files import replacing
-from genjax.run_folder import check_writable, claim, read_config
+from genjax.run_folder import check_writable, claim, config_hash, read_config
 from genjax.training.checkpoint import Checkpoints, DamagedError
 
 TIMED_BLOCKS = 3
@@ -222,6 +221,7 @@ class Run:
     def rows(self, checkpoint: str, **wanted: Any) -> list[dict[str, Any]]:
         """Those of evals.jsonl of the test split and this checkpoint, as it is now, with seed 0."""
         wanted |= {"checkpoint": checkpoint, "split": "test", "seed": 0}
+        wanted["config_hash"] = self.config_hash
         if step := self._steps.get(checkpoint):
             wanted["step"] = step
         rows = read_rows(self.workdir / "evals.jsonl")
@@ -245,17 +245,22 @@ class Run:
         """Raises a UserError if its folder is of another config, but for where images are, or of
         nobody knows which.
         """
-        is_described = (self.workdir / "config.json").is_file()
-        there = read_config(self.workdir).get("data") if is_described else None
-        here = self.whole_config["data"]
-        is_placed = isinstance(there, Mapping) and "path" in there  # where Omniglot's file lies
-        place = {"path": there["path"]} if is_placed else {}
-        claim(self.workdir, {**self.whole_config, "data": {**here, **place}}, "--runs")
+        claim(self.workdir, self._config, "--runs")
 
     @property
     def config_hash(self) -> str:
-        """As its rows have it; it has to be scored."""
-        return read_rows(self.workdir / "evals.jsonl")[-1]["config_hash"]
+        """As its rows have it."""
+        return config_hash(self._config)
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        """`whole_config`, with Omniglot's file where that of its folder has it."""
+        is_described = (self.workdir / "config.json").is_file()
+        there = read_config(self.workdir).get("data") if is_described else None
+        here = self.whole_config["data"]
+        is_placed = isinstance(there, Mapping) and "path" in there
+        place = {"path": there["path"]} if is_placed else {}
+        return {**self.whole_config, "data": {**here, **place}}
 
     @property
     def epochs(self) -> float:
@@ -383,8 +388,11 @@ def lacks_images(dataset: str, prepare: bool) -> str:
     With `prepare` one that is not prepared is, from --manual_dir or the Internet.
     """
     places = {"data_dir": FLAGS.data_dir, "manual_dir": FLAGS.manual_dir}
-    if dataset in EMBEDDED or tfds.builder(dataset, data_dir=FLAGS.data_dir or None).is_prepared():
-        return ""
+    try:
+        if dataset in EMBEDDED or is_prepared(dataset, FLAGS.data_dir):
+            return ""
+    except UserError as error:  # what is there is damaged
+        return str(error)
     if prepare:
         try:
             tfds_images(split="train", dataset=dataset, image_size=32, channels=1, **places)

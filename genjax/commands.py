@@ -333,14 +333,17 @@ def evaluate(
     check_writable("--workdir", workdir)
     with checkpoints_of(experiment, workdir) as checkpoints:
         steps = _asked_steps(checkpoints, workdir, checkpoint)
-        evaluators = experiment.all_evaluators(
+        make = functools.partial(
+            experiment.all_evaluators,
             split,
-            _extractors(experiment, workdir, extractor, inception),
-            _names(metrics),
+            metrics=_names(metrics),
             importance_samples=importance_samples,
             lpips=load_lpips(lpips) if lpips else None,
             **({"num_samples": num_samples} if num_samples else {}),
         )
+        extractors = functools.partial(_extractors, experiment, extractor, inception)
+        make(extractors(lambda: experiment.untrained_judge))  # a wrong name waits for no training
+        evaluators = make(extractors(lambda: judge_of(experiment, workdir)))
         seeds_ = range(seed, seed + seeds)
         rows = _evaluate(experiment, checkpoints, workdir, split, steps, seeds_, evaluators)
     _report(workdir, rows, split)
@@ -465,12 +468,12 @@ def _names(text: str) -> list[str]:
 
 
 def _extractors(
-    experiment: Experiment, workdir: pathlib.Path, asked: str, inception: str
+    experiment: Experiment, asked: str, inception: str, judge: Callable[[], Extractor]
 ) -> list[Extractor]:
     """What `evaluate` looks at samples through, by name."""
     if not isinstance(experiment.model, Sampler):
         return []
-    make = {"classifier": lambda: judge_of(experiment, workdir), **_any_data(inception)}
+    make = {"classifier": judge, **_any_data(inception)}
     default = ["classifier" if experiment.judge else "pixels", *(["inception"] * bool(inception))]
     names = _names(asked) or default
     for name in names:
@@ -602,6 +605,9 @@ def compare(
     for name in _names(metrics):
         choose("--metrics", name, dict.fromkeys(n for each in possible for n in each.names))
     comparisons = comparison.choose_from(possible, given, smallest, _names(metrics))
+    if not comparisons:
+        few_ = min(sets.values(), key=len)
+        raise UserError(f"{few_.path}: holds {len(few_)}, too few for any metric; at least 2")
     planned = comparison.planned(comparisons, seen_through, *map(len, sets.values()))
     with _progress() as progress:
         seen = [

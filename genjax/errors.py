@@ -2,8 +2,10 @@
 
 import difflib
 import errno
+import os
+import signal
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -22,6 +24,8 @@ class UserError(Exception):
 def tell(error: Exception, command: str) -> int:
     """Says in one line, on stderr, what is wrong with what the user gave; the exit code, 2.
 
+    Of a pipe whose reader has gone nothing is said; the code is that of SIGPIPE in a shell.
+
     Args:
       error: an OSError or what has such a line as its message.
       command: to name where a disk is full.
@@ -30,6 +34,10 @@ def tell(error: Exception, command: str) -> int:
       OSError: it is none of a file or of a full disk, and so a fault of genjax.
     """
     said = str(error)
+    if isinstance(error, BrokenPipeError) and not error.filename:
+        # What is left in the buffer goes nowhere when Python flushes it at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     if isinstance(error, OSError):
         if not error.filename and error.errno not in FULL:
             raise error
@@ -53,6 +61,6 @@ def choose(where: str, name: str, table: Mapping[str, T]) -> T:
     Raises:
       UserError: `where` (a config field, say) names nothing in `table`.
     """
-    if name not in table:
+    if not isinstance(name, Hashable) or name not in table:
         raise UserError(f"{where}: no such choice {name!r}{did_you_mean(name, table)}")
     return table[name]

@@ -314,6 +314,10 @@ class Experiment:
         if total == 0:
             raise UserError("training.duration: is no step at all; for example '20 epochs'")
         total = schedule.round_up(total, per_call)
+        if total > MAX_STEPS:
+            raise UserError(
+                f"training.steps_per_call: {per_call} makes a run of more than {MAX_STEPS} steps"
+            )
         log = min(max(self.steps("training.log_every", total), 1), total)
         log = schedule.round_up(log, per_call)
         save = min(max(self.steps("training.checkpoint_every", total), 1), total)
@@ -372,9 +376,14 @@ class Experiment:
             require(judge.model, LabelReader, "model.name")
         return judge
 
+    @property
+    def untrained_judge(self) -> ClassifierExtractor | None:
+        """Stands for the judge where it has nothing to see yet; None where there is none."""
+        return self.judge and ClassifierExtractor(self.judge.model, {}, len(self.class_names))
+
     def metrics(self) -> list[str]:
         """The names of all that is measured of this model while it trains."""
-        judge = self.judge and ClassifierExtractor(self.judge.model, {}, len(self.class_names))
+        judge = self.untrained_judge
         evaluators = self.evaluators("validation", [judge] if judge else [])
         return [score.metric for make in evaluators for score in make.planned(self.model)]
 

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -30,6 +31,7 @@ TYPED = {
     "train --config=configs/common.py": ["configs/common.py is no config", "get_config"],
     "train --config=configs/vae.py:mnist_sample,tset": ["no such variant 'tset'", "'test'"],
     "train --config.seed=1": ["--config: is missing"],
+    "train --config=a:b/vae.py:mnist_sample": ["no such file 'a:b/vae.py'"],
     f"{VAE} --wrkdir=x": ["--wrkdir: no such flag; did you mean '--workdir'?"],
     f"{VAE} stray": ["'stray': is no flag"],
     f"{VAE} --config.sed=1": ["--config.sed: no such field; did you mean 'seed'?"],
@@ -121,6 +123,9 @@ FIELDS = {
     f"{VAE} --config.training.accumulate=2 --config.model.free_bits=0.1": ["model.free_bits: 0.1"],
     f"{GAN} --config.training.accumulate=2 --config.model.penalty=dragan": ["model.penalty: "],
     f"{VAE} --config.training.steps_per_call=0": ["training.steps_per_call: 0"],
+    f"{VAE} --config.training.steps_per_call={10**19}": [
+        "training.steps_per_call: 10000000000000000000"
+    ],
     f"{VAE} --coordinator=127.0.0.1:1234": ["--num_processes: is missing"],
     f"{VAE} --num_processes=two": ["--num_processes: 'two' is not a whole number"],
     f"{VAE} --config.training.duration=10fortnights": ["training.duration", "epochs"],
@@ -296,6 +301,13 @@ def test_a_workdir_that_can_not_be_used_is_left_alone(capsys, tmp_path, runs):
     assert not (tmp_path / "early" / "checkpoints").exists()
 
 
+def test_a_mistyped_metric_waits_for_no_classifier(capsys, tmp_path, runs):
+    shutil.copytree(runs / "gan", tmp_path / "gan")
+    line = refuse(capsys, f"evaluate --workdir={tmp_path / 'gan'} --metrics=label_acuracy")
+    assert "did you mean 'label_accuracy'?" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["gan"]
+
+
 def test_a_wrong_request_to_a_run_is_named(capsys, tmp_path, runs):
     (tmp_path / "file").touch()
     gan, vae = f"--workdir={runs / 'gan'}", f"--workdir={runs / 'vae'}"
@@ -460,6 +472,7 @@ def test_two_sets_that_can_not_be_compared_are_named(capsys, tmp_path, runs):
     few, flat, wide, hot = (tmp_path / f"{name}.npy" for name in ("few", "flat", "wide", "hot"))
     np.save(few, np.zeros((3, 28, 28, 1), np.uint8))
     np.save(flat, np.zeros((20, 4)))
+    np.save(one := tmp_path / "one.npy", np.zeros((1, 4)))
     np.save(wide, np.zeros((20, 5)))
     np.save(hot, np.full((20, 4), np.nan))
     pictures(tmp_path / "mixed", 3)
@@ -469,6 +482,7 @@ def test_two_sets_that_can_not_be_compared_are_named(capsys, tmp_path, runs):
         f"compare {flat} {flat} --out={tmp_path / 'mixed'}": "--out: {} is a folder".format(
             tmp_path / "mixed"
         ),
+        f"compare {flat} {one}": f"{one}: holds 1, too few for any metric; at least 2",
         f"compare {flat} {wide}": "holds 5 features",
         f"compare {flat} {hot}": "row 0 is not finite",
         f"compare {flat} {few}": "images of 28 x 28 x 1",

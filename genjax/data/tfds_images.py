@@ -129,6 +129,12 @@ def tfds_images(
     return TfdsImages(records, folder, origin, image_size, channels, crop, class_names)
 
 
+def is_prepared(dataset: str, data_dir: str) -> bool:
+    """Whether a set can be read as it lies; raises UserErrors as `tfds_images`."""
+    with _quiet():
+        return _builder(dataset, data_dir, ()).is_prepared()
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps back the chatter of TFDS and of what it uses; errors are raised all the same."""

@@ -111,12 +111,17 @@ def identity(row: Mapping[str, Any]) -> tuple:
 
 
 def append_rows(path: pathlib.Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Appends the rows; makes the folder if need be."""
+    """Appends the rows, all or on an OSError none; makes the folder if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
-        if file.tell():
+    text = b"".join(json.dumps(_jsonable(row), allow_nan=False).encode() + b"\n" for row in rows)
+    with path.open("ab+", buffering=0) as file:
+        if end := file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":  # a process was killed while it wrote
-                file.write(b"\n")
-        for row in map(_jsonable, rows):
-            file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+                text = b"\n" + text
+        try:
+            while text:  # where the disk is full, a part is written first
+                text = text[file.write(text) :]
+        except OSError:
+            file.truncate(end)
+            raise

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import pprint
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -49,7 +50,7 @@ def sweep(
     if config is None:
         asked = _read(workdir)
     else:
-        asked = json.loads(json.dumps({"config": commands.absolute(config), "sweep": sweep}))
+        asked = _plain({"config": commands.absolute(config), "sweep": sweep})
     swept = parse(asked["sweep"], asked["config"])
     if config is not None:
         _claim(workdir, asked)
@@ -125,7 +126,20 @@ def _read(workdir: pathlib.Path) -> dict[str, Any]:
         folders = [str(found.parent) for found in workdir.parent.glob("*/sweep.json")]
         raise UserError(f"--workdir: {workdir} is no sweep{did_you_mean(str(workdir), folders)}")
     asked = read_object(path)
+    if not all(isinstance(asked.get(part), Mapping) for part in ("config", "sweep")):
+        raise UserError(f"{path}: describes no sweep; it has no config and sweep")
     return {**asked, "config": in_todays_form(asked["config"])}
+
+
+def _plain(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """As it is read again, NumPy's numbers as Python's."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.generic | np.ndarray):
+            return value.tolist()
+        raise UserError(f"--sweep: get_sweep() gives {value!r}, which is no number, text or list")
+
+    return json.loads(json.dumps(asked, default=plain))
 
 
 def _claim(workdir: pathlib.Path, asked: Mapping[str, Any]) -> None:
@@ -173,18 +187,19 @@ def _report(workdir: pathlib.Path, swept: Sweep, config: Mapping[str, Any]) -> N
     if found:
         parameters, values = found[0]
         path = workdir / "best.py"
+        typed = shlex.quote(str(path))
         best = factory.Section(config).with_values(parameters)
         text = BEST.format(
             metric=swept.metric,
             value=f"{np.mean(values):.4g}",
-            path=path,
+            path=typed,
             config=pprint.pformat(json.loads(json.dumps(best)), width=96, sort_dicts=False),
         )
         with replacing(path) as file:
             file.write_text(text, encoding="utf-8")
         told = ", ".join(f"{name} = {value}" for name, value in parameters.items())
         CONSOLE.print(f"best of {len(rows)}: {swept.metric} {np.mean(values):.4g} by {told}")
-        CONSOLE.print(f"to train it: python launch.py train --config={path} --workdir=RUN")
+        CONSOLE.print(f"to train it: python launch.py train --config={typed} --workdir=RUN")
     finished = [row for row in rows if row["state"] == "finished"]
     importance = importances(finished, swept.metric)
     name = config["name"]

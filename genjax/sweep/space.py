@@ -119,9 +119,8 @@ class Sweep:
                 values | dict(zip(crossed, each, strict=True))
                 for each in itertools.product(*crossed.values())
             ]
-        width = max(4, len(str(len(settings) - 1)))
         return [
-            trial(f"{number:0{width}}", {path: values[path] for path in self.space}, config)
+            trial(f"{number:04}", {path: values[path] for path in self.space}, config)
             for number, values in enumerate(settings)
         ]
 

@@ -1,6 +1,7 @@
 """Rows: one measurement is written once, whatever is measured besides."""
 
 import json
+import resource
 
 import pytest
 
@@ -29,6 +30,20 @@ def test_rows_are_appended_and_the_folder_is_made(tmp_path):
     append_rows(path, [ROW])
     append_rows(path, [{**ROW, "seed": 1}])
     assert read_rows(path) == [ROW, {**ROW, "seed": 1}]
+
+
+def test_rows_that_do_not_all_fit_are_not_appended(tmp_path):
+    """A file system writes what fits first; here a limit on the file's size stands for it."""
+    path = tmp_path / "evals.jsonl"
+    append_rows(path, [ROW])
+    before, (_, most) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3 * len(before), most))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            append_rows(path, 9 * [ROW])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert path.read_bytes() == before
 
 
 def test_another_measurement_in_any_respect_is_another_row():

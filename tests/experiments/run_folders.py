@@ -12,8 +12,10 @@ def described(run, **data):
 
 
 def scored(run, *rows):
-    """Adds rows to evals.jsonl, beside the config that is there or the run's own."""
+    """Adds rows, of its config unless they say so, to evals.jsonl, beside the config that is there
+    or the run's own.
+    """
     if not (run.workdir / "config.json").exists():
         described(run)
     with (run.workdir / "evals.jsonl").open("a") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
+        file.writelines(json.dumps({"config_hash": run.config_hash} | row) + "\n" for row in rows)

@@ -49,6 +49,28 @@ def test_who_asks_launch_py_to_stop_has_asked_the_script(end, launched):
         )
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_script_by_itself_is_asked_to_stop(number, capsys):
+    stop = lambda: os.kill(os.getpid(), number) or time.sleep(9)
+    assert command_line.main(["script.py"], "", stop) == 75
+    told = "stopped; the same command goes on from what is done\n"
+    assert capsys.readouterr().err == told
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_a_script_that_is_interrupted_while_it_starts_ends_in_silence():
+    script = command_line.ROOT / "experiments" / "likelihood.py"
+    command = [sys.executable, "-X", "importtime", str(script), "--dry_run", "--rows=none"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if line.endswith("| numpy\n") or "numpy._core" in line:  # of what experiments imports
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == -signal.SIGINT
+    assert "Traceback" not in rest
+
+
 def test_what_killed_launch_py_is_named(launched, capsys):
     """The code is that of a shell: 128 and the signal's number."""
     with pytest.raises(LaunchError) as error:

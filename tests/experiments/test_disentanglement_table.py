@@ -27,7 +27,7 @@ def table(monkeypatch, tmp_path):
 
 def scored(run, value):
     """A run folder with all metrics."""
-    common = {"checkpoint": "last", "split": "test", "seed": 0, "step": 70, "config_hash": "abc"}
+    common = {"checkpoint": "last", "split": "test", "seed": 0, "step": 70}
     rows = [{"metric": name, "value": value, **common} for name in (*COLUMNS, "mig[hue]")]
     if value == 0.5:  # somebody asked for more than the table is of
         rows.append({"metric": "iw_bound", "value": value, **common})

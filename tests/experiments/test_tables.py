@@ -6,7 +6,6 @@ import errno
 import math
 import os
 import pathlib
-from types import SimpleNamespace
 
 import pytest
 import run_folders
@@ -42,8 +41,7 @@ def test_a_data_set_that_can_not_be_prepared_says_what_it_needs(tmp_path, capsys
 def test_a_data_set_that_was_prepared_is_there_for_all_who_asked_before(monkeypatch):
     tables.FLAGS(["x"])
     prepared = []
-    builder = lambda *_, **__: SimpleNamespace(is_prepared=lambda: bool(prepared))
-    monkeypatch.setattr(tables.tfds, "builder", builder)
+    monkeypatch.setattr(tables, "is_prepared", lambda *_: bool(prepared))
     monkeypatch.setattr(tables, "tfds_images", lambda **_: prepared.append(True))
     tables.lacks_images.cache_clear()
     assert tables.lacks_images("kmnist", prepare=False).startswith("needs kmnist")
@@ -126,6 +124,26 @@ def test_runs_are_found_by_their_folders_whatever_was_asked_for(runs):
     assert [run.workdir.name for run in ROW.found()] == ["mnist_sample-a-2", "mnist_sample-a-10"]
     assert [run.fields["seed"] for run in ROW.found()] == [2, 10]
     assert [run.workdir.name[-1] for run in ROW.runs()] == ["0", "1", "2"]
+
+
+def test_scores_of_another_config_are_no_scores_of_this_one(runs):
+    run, other = ROW.runs()[:2]
+    scored(run, 10)
+    assert [row["step"] for row in run.rows("last")] == [10]
+    # Somebody has copied the wrong file.
+    (run.workdir / "evals.jsonl").unlink()
+    run_folders.scored(run, {"checkpoint": "last", "split": "test", "seed": 0, "config_hash": "b"})
+    assert run.rows("last") == []
+    assert run.config_hash != other.config_hash
+
+
+def test_a_damaged_data_set_is_said_to_be_what_a_row_needs(tmp_path):
+    folder = tmp_path / "kmnist" / "3.0.1"
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text("{")
+    tables.FLAGS(["x", f"--data_dir={tmp_path}"])
+    tables.lacks_images.cache_clear()
+    assert f"{tmp_path / 'kmnist'} is damaged; delete it" in tables.lacks_images("kmnist", False)
 
 
 def test_a_folder_of_another_config_is_refused_but_one_with_images_elsewhere_is_not(runs):

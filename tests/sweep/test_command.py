@@ -10,6 +10,7 @@ import sys
 import time
 
 import jax
+import numpy as np
 import pytest
 from small_config import get_config
 from test_commands import rows, run
@@ -121,6 +122,11 @@ def test_a_sweep_may_grow_in_its_folder_and_not_shrink(tmp_path, capsys):
     assert len(rows(folder / "sweep.jsonl")) == 2
 
 
+def test_numbers_of_numpy_are_numbers():
+    given = {"grid": np.arange(2), "one": np.float32(0.5), "text": "a"}
+    assert command._plain(given) == {"grid": [0, 1], "one": 0.5, "text": "a"}
+
+
 def test_a_trial_is_an_ordinary_run(swept, tmp_path):
     run("sample", f"--workdir={swept / 'trials' / '0001'}", "--num=4", f"--out={tmp_path}")
     assert len(list(tmp_path.glob("*.png"))) == 5
@@ -142,6 +148,13 @@ def test_a_trial_is_an_ordinary_run(swept, tmp_path):
             "trials have the same value; choose --engine=ray",
         ),
         (GRID, ")\nget_sweep = lambda: (1", [], "--sweep: get_sweep() gives 1, and no fields"),
+        (
+            "{'seed': common.grid({1})}",
+            "",
+            [],
+            "--sweep: get_sweep() gives {1}, which is no number",
+        ),
+        ("{'seed': {}['x']}", "", [], "--sweep: {file}: KeyError('x')"),
     ],
 )
 def test_bad_input_ends_with_one_line(space, more, flags, says, tmp_path, capsys):
@@ -149,7 +162,7 @@ def test_bad_input_ends_with_one_line(space, more, flags, says, tmp_path, capsys
     arguments = ["sweep", *SMALL, f"--sweep={file}", f"--workdir={tmp_path / 'run'}", *flags]
     assert launch.main(["launch.py", *arguments]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {says}")
+    assert error.startswith(f"error: {says.replace('{file}', str(file))}")
     assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()
 

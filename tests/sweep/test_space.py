@@ -40,6 +40,13 @@ def test_each_draw_is_tried_with_all_that_is_crossed():
     assert parameters(space, num_samples=5)[:6] == found  # a larger budget changes no trial
 
 
+def test_a_larger_budget_renames_no_trial():
+    space = {"optimizer.learning_rate": common.log_uniform(1e-4, 1e-2)}
+    few, many = (sweep_of(space, num_samples=num).trials(CONFIG) for num in (9_999, 10_001))
+    assert [trial.name for trial in many[:9_999]] == [trial.name for trial in few]
+    assert many[-1].name == "10000"
+
+
 def test_what_is_drawn_twice_is_tried_once():
     space = {"training.batch_size": common.choice(32, 64), "seed": common.seeds(2)}
     drawn = parameters(space, num_samples=50)
