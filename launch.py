@@ -513,6 +513,14 @@ def main(argv: list[str]) -> int:
             _run(name, _parse(command, argv[2:]))
     except (UserError, OSError) as error:
         return tell(error, name)
+    except Exception as error:
+        said = str(error)
+        if "RESOURCE_EXHAUSTED" not in said:  # as XLA calls it
+            raise
+        why = re.sub(".*RESOURCE_EXHAUSTED: *", "", said.splitlines()[0])
+        trains = name in ("train", "sweep")
+        hint = "; choose a smaller training.batch_size, or accumulate" if trains else ""
+        return tell(UserError(f"{name}: no memory is left ({why}){hint}"), name)
     except Stopped:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return TEMPORARY_FAILURE
@@ -645,7 +653,8 @@ def _run(name: str, values: dict[str, Any]) -> None:
         raise UserError("--resume: takes config and sweep from --workdir; leave out yours")
     if (name not in ("train", "compare", "sweep") or resumes) and not workdir:
         raise UserError("--workdir: is missing; name a run folder, as runs/vae-mnist_sample")
-    logging.set_verbosity(logging.ERROR)  # what Orbax and TensorFlow have to say is not for users
+    # What Orbax and TensorFlow have to say is not for users, and what goes wrong they raise, too.
+    logging.set_verbosity(logging.FATAL)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if name != "report":
         _keep_cache(values.pop("cache"))

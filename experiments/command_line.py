@@ -48,7 +48,7 @@ def main(argv: Sequence[str], doc: str, body: Callable[..., None], *, names: str
             raise UserError(f"{given[0]!r}: is no flag; flags are written --name=value")
         if names and not given:
             raise UserError(f"{names}: is missing; name one or more")
-        logging.set_verbosity(logging.ERROR)
+        logging.set_verbosity(logging.FATAL)
         with _stopping():
             body(*given)
     except (UserError, flags.Error, OSError) as error:

@@ -18,5 +18,9 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename == str(temporary):  # nobody knows of it
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -151,7 +151,8 @@ def claim(workdir: pathlib.Path, config: Mapping[str, Any], flag: str = "--workd
             )
     else:
         check_free(workdir, "run folder: it has no config.json", flag)
-    check_writable(flag, workdir)
+    for folder in (workdir, workdir / "checkpoints"):
+        check_writable(flag, folder)
 
 
 def check_free(workdir: pathlib.Path, kind: str, flag: str = "--workdir") -> None:

@@ -28,3 +28,9 @@ def test_after_an_error_the_old_file_is_there_and_no_other(tmp_path):
         fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_names_the_file_itself(tmp_path):
+    path = tmp_path / "table.md"
+    with pytest.raises(OSError, match=rf"'{path}'$"), replacing(path) as file:
+        file.open()  # it is not there

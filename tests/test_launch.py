@@ -521,6 +521,15 @@ def launched(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def test_memory_that_does_not_do_is_one_line(capsys, monkeypatch):
+    def run(name, values):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 5 bytes.\nx")
+
+    monkeypatch.setattr(launch, "_run", run)
+    line = refuse(capsys, VAE)
+    assert line.startswith("error: train: no memory is left (Out of memory allocating 5 bytes.)")
+
+
 def test_the_shell_sees_one_line_and_code_2(tmp_path):
     for typed in ("trian", f"{VAE} --config.model.name=vea --workdir={tmp_path / 'run'}"):
         result = launched(*typed.split())

@@ -23,6 +23,15 @@ def test_a_second_training_in_a_folder_is_refused_until_the_first_ends(tmp_path)
     assert not folder.exists()
 
 
+def test_a_folder_whose_checkpoints_can_not_be_written_is_refused(tmp_path):
+    config = {"name": "vae", "data": {}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    claim(tmp_path, config)
+    (tmp_path / "checkpoints").touch()
+    with pytest.raises(UserError, match=rf"^--runs: can not write to {tmp_path}/checkpoints: "):
+        claim(tmp_path, config, "--runs")
+
+
 def test_who_waits_gets_the_folder_when_it_is_free(tmp_path):
     order, inside = [], threading.Event()
 
