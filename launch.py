@@ -128,9 +128,10 @@ CONFIG, FIELD = re.compile("--?config="), re.compile(r"--?(?:no)?config\.([^=]*)
 #: What --config names.
 FILE_AND_ARGUMENT = re.compile(r"(.*?\.py(?=:|$)|[^:]*):?(.*)", re.DOTALL)
 MISSING_CONFIG = "--config: is missing; for example --config=configs/vae.py"
-#: Flags that name files and folders; those that may be no file, or several.
-TEXTS = {"classifier", "inception", "lpips"}
+#: Flags that name files and folders.
 PATHS = {"out", "input", "output", "mask", "masks", "before", "after", "plus", "minus"}
+#: The same of those that may say something else, as `download`, or nothing.
+TEXTS = {"classifier", "inception", "lpips"}
 #: Flags that bring processes together.
 PROCESSES = ("distributed", "coordinator", "num_processes", "process_id")
 #: What a value should be, by the type of the flag.
