@@ -6,7 +6,8 @@ import pathlib
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from absl import flags, logging
 
@@ -49,7 +50,7 @@ def main(argv: Sequence[str], doc: str, body: Callable[..., None], *, names: str
         if names and not given:
             raise UserError(f"{names}: is missing; name one or more")
         logging.set_verbosity(logging.FATAL)
-        with _stopping():
+        with _handling(dict.fromkeys(SIGNALS, _stop)):
             body(*given)
     except (UserError, flags.Error, OSError) as error:
         return tell(error, argv[0])
@@ -61,18 +62,18 @@ def main(argv: Sequence[str], doc: str, body: Callable[..., None], *, names: str
     return 0
 
 
+def _stop(*_: object) -> None:
+    raise Stopped
+
+
 @contextlib.contextmanager
-def _stopping() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise `Stopped`, but where they are ignored, by nohup for one."""
-
-    def stop(*_: object) -> None:
-        raise Stopped
-
-    there = {number: signal.getsignal(number) for number in SIGNALS}
-    before = {number: was for number, was in there.items() if was is not signal.SIG_IGN}
+def _handling(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
+    """Handles signals so; what is ignored, by nohup for one, stays so."""
+    there = {number: signal.getsignal(number) for number in handlers}
+    before = {k: was for k, was in there.items() if was not in (signal.SIG_IGN, None)}
     try:
         for number in before:
-            signal.signal(number, stop)
+            signal.signal(number, handlers[number])
         yield
     finally:
         for number, was in before.items():
@@ -106,21 +107,13 @@ def launch(*arguments: str) -> None:
     handlers = dict.fromkeys(ASKING, hand_on)
     # What is ignored in this process is so in the other: of the background, it may write.
     handlers |= {signal.SIGTSTP: pause, signal.SIGTTOU: signal.SIG_IGN}
-    there = {number: signal.getsignal(number) for number in handlers}
-    # What is ignored, by nohup, stays so.
-    before = {k: was for k, was in there.items() if was not in (signal.SIG_IGN, None)}
-    try:
-        for number in before:
-            signal.signal(number, handlers[number])
+    with _handling(handlers):
         # In a group of its own: a terminal's Ctrl-C comes here alone, and to it once.
         command = [sys.executable, str(ROOT / "launch.py"), *arguments]
         with subprocess.Popen(command, process_group=0) as process:
             for number in early:
                 send(number)
             code = process.wait()
-    finally:
-        for number, was in before.items():
-            signal.signal(number, was)
     if heard or code in STOPPED:
         raise Stopped
     if code < 0:

@@ -44,7 +44,7 @@ from genjax import rng  # noqa: E402
 from genjax.data.base import Source  # noqa: E402
 from genjax.data.reading import read  # noqa: E402
 from genjax.errors import UserError, choose  # noqa: E402
-from genjax.evaluation.rows import read_rows  # noqa: E402
+from genjax.evaluation.rows import append_rows, read_rows  # noqa: E402
 from genjax.fields import errors_within  # noqa: E402
 from genjax.files import replacing  # noqa: E402
 from genjax.imaging import prior  # noqa: E402
@@ -265,7 +265,7 @@ def main() -> None:
         raise UserError(f"--num: {FLAGS.num}, but the test split has {len(sources['test'])}")
     same = {"num": FLAGS.num, "data": data}
     known = _that_agree(read_rows(log), same)
-    table = {(row["row"], row["method"]): row for row in known}
+    table = {}
     for row in rows:
         observed = functools.cache(lambda row=row: observe(sources["test"], FLAGS.num, row))
         for name in names:
@@ -278,8 +278,9 @@ def main() -> None:
                 append_rows(log, [found])
                 print(f"{row} {name}: {found['psnr']:.2f} dB, SSIM {found['ssim']:.3f}", flush=True)
             table[row, name] = found
-    others = {(row["row"], row["method"]): row for row in _that_agree(read_rows(log), same)}
-    table = others | table  # another call may have measured these meanwhile
+    # Of other calls, too, which may have measured meanwhile.
+    every = {(row["row"], row["method"]): row for row in _that_agree(read_rows(log), same)}
+    table = every | table
     _write_tables(table, folder)
     grids.save_png(_picture(table, read(sources["test"], PICTURED)["image"]), picture)
     print(f"{folder / 'restoration.md'}, {picture}")

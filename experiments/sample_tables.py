@@ -147,8 +147,9 @@ class Table:
         One is of another machine or version, and distances by the two can not be compared.
         """
         seen = collections.defaultdict(dict)
-        for row, column in itertools.product(self.rows, self.columns):
-            for run, checkpoint in itertools.product(row.found(), column.checkpoints):
+        runs = ((row, run) for row in self.rows for run in row.found())
+        for (row, run), column in itertools.product(runs, self.columns):
+            for checkpoint in column.checkpoints:
                 if weights := column.measured(run, checkpoint).get("extractor_sha256"):
                     seen[row.dataset, column.extractor].setdefault(weights, run.workdir.name)
         for (_, extractor), runs in seen.items():

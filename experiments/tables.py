@@ -212,7 +212,8 @@ class Run:
             f"--workdir={self.workdir}",
             *flags,
         )
-        vars(self).pop("_steps", None)  # there are others now
+        for name in ("_steps", "config_hash"):  # there are others now
+            vars(self).pop(name, None)
 
     def evaluate(self, *flags: str) -> None:
         """Adds rows to its evals.jsonl."""
@@ -247,7 +248,7 @@ class Run:
         """
         claim(self.workdir, self._config, "--runs")
 
-    @property
+    @functools.cached_property
     def config_hash(self) -> str:
         """As its rows have it."""
         return config_hash(self._config)

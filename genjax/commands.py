@@ -341,9 +341,14 @@ def evaluate(
             lpips=load_lpips(lpips) if lpips else None,
             **({"num_samples": num_samples} if num_samples else {}),
         )
-        extractors = functools.partial(_extractors, experiment, extractor, inception)
-        make(extractors(lambda: experiment.untrained_judge))  # a wrong name waits for no training
-        evaluators = make(extractors(lambda: judge_of(experiment, workdir)))
+        extractors = _extractors(experiment, extractor, inception)
+        make(extractors)  # a wrong name is told before the classifier is trained
+        evaluators = make(
+            [
+                judge_of(experiment, workdir) if isinstance(each, ClassifierExtractor) else each
+                for each in extractors
+            ]
+        )
         seeds_ = range(seed, seed + seeds)
         rows = _evaluate(experiment, checkpoints, workdir, split, steps, seeds_, evaluators)
     _report(workdir, rows, split)
@@ -467,13 +472,11 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _extractors(
-    experiment: Experiment, asked: str, inception: str, judge: Callable[[], Extractor]
-) -> list[Extractor]:
-    """What `evaluate` looks at samples through, by name."""
+def _extractors(experiment: Experiment, asked: str, inception: str) -> list[Extractor]:
+    """What `evaluate` looks at samples through, by name; the classifier is not trained yet."""
     if not isinstance(experiment.model, Sampler):
         return []
-    make = {"classifier": judge, **_any_data(inception)}
+    make = {"classifier": lambda: experiment.untrained_judge, **_any_data(inception)}
     default = ["classifier" if experiment.judge else "pixels", *(["inception"] * bool(inception))]
     names = _names(asked) or default
     for name in names:

@@ -153,7 +153,7 @@ def damaged(degradation: Degradation, pixels: Pixels, key: Any) -> tuple[Pixels,
 
 
 def psnr_and_ssim(made: Pixels, truth: Pixels) -> tuple[float, float]:
-    """(PSNR in dB, cut off; SSIM) of a picture; SSIM is 0 where its window does not fit."""
+    """(PSNR in dB, at most `MAX_PSNR`; SSIM) of a picture; SSIM 0 where its window does not fit."""
     pair = jax.numpy.asarray(made)[None], jax.numpy.asarray(truth)[None]
     similarity = float(ssim(*pair)[0]) if min(truth.shape[:2]) >= WINDOW else 0.0
     return min(float(psnr(*pair)[0]), MAX_PSNR), similarity
