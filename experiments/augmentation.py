@@ -22,12 +22,15 @@ import re
 import sys
 from typing import Any
 
-import jax
-import numpy as np
-from absl import flags
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+import experiments  # noqa: E402, F401 - it hears Ctrl-C while the rest is imported
+
+# isort: split
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+from absl import flags  # noqa: E402
 
 from configs import common, cvae  # noqa: E402
 from experiments import command_line  # noqa: E402

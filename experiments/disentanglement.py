@@ -25,13 +25,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import experiments  # noqa: E402, F401 - it hears Ctrl-C while the rest is imported
+
+# isort: split
+import numpy as np  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 import genjax  # noqa: E402
 from experiments import tables  # noqa: E402

@@ -15,11 +15,14 @@ Writes results/enhancement.md and docs/images/enhancement.png.
 import pathlib
 import sys
 
-import numpy as np
-from absl import flags
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+import experiments  # noqa: E402, F401 - it hears Ctrl-C while the rest is imported
+
+# isort: split
+import numpy as np  # noqa: E402
+from absl import flags  # noqa: E402
 
 import genjax  # noqa: E402
 from experiments import command_line  # noqa: E402

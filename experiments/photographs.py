@@ -13,14 +13,16 @@ results/photographs.md.
 import pathlib
 import sys
 
-import numpy as np
-from absl import flags
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import experiments  # noqa: E402, F401 - it hears Ctrl-C while the rest is imported
+
+# isort: split
+import numpy as np  # noqa: E402
 import skimage.data  # noqa: E402
 import sklearn.datasets  # noqa: E402
+from absl import flags  # noqa: E402
 
 import genjax  # noqa: E402
 from configs import common  # noqa: E402

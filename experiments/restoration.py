@@ -28,15 +28,17 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from absl import flags
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import experiments  # noqa: E402, F401 - it hears Ctrl-C while the rest is imported
+
+# isort: split
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+from absl import flags  # noqa: E402
 from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 
 from experiments import classical, command_line  # noqa: E402
@@ -412,10 +414,11 @@ def _markdown(table: Table, metric: str, digits: int) -> str:
     lines.append(["---"] * len(lines[0]))
     for row in rows:
         found = {name: table[row, name] for name in names if (row, name) in table}
-        best = max(each[metric] for each in found.values())
+        # What is not finite is a text in a file of rows.
+        best = max(float(each[metric]) for each in found.values())
         cells = [_cell(found.get(name), metric, digits, best) for name in names]
         if extra:
-            both = [found[name][metric] for name in ("l1", "classical") if name in found]
+            both = [float(found[name][metric]) for name in ("l1", "classical") if name in found]
             cells.append(f"{both[0] - both[1]:+.{digits}f}" if len(both) == 2 else "")
             cells.append(found.get("classical", {}).get("classical", ""))
         lines.append([f"`{row}`", *cells])
@@ -425,9 +428,10 @@ def _markdown(table: Table, metric: str, digits: int) -> str:
 def _cell(row: Row | None, metric: str, digits: int, best: float) -> str:
     if row is None:
         return ""
-    mean = f"{row[metric]:.{digits}f}"
-    mean = f"**{mean}**" if row[metric] == best else mean
-    return f"{mean} ± {row[f'{metric}_se']:.{digits}f}"
+    value, error = (float(row[name]) for name in (metric, f"{metric}_se"))
+    mean = f"{value:.{digits}f}"
+    mean = f"**{mean}**" if value == best else mean
+    return f"{mean} ± {error:.{digits}f}"
 
 
 def _calibration(table: Table) -> list[str]:

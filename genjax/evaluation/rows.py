@@ -1,6 +1,7 @@
 """Scores, and the rows with provenance that they become in `evals.jsonl`."""
 
 import dataclasses
+import fcntl
 import json
 import math
 import os
@@ -115,7 +116,8 @@ def append_rows(path: pathlib.Path, rows: Iterable[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = b"".join(json.dumps(_jsonable(row), allow_nan=False).encode() + b"\n" for row in rows)
     with path.open("ab+", buffering=0) as file:
-        if end := file.tell():
+        fcntl.flock(file, fcntl.LOCK_EX)  # what is cut off must not be another process's row
+        if end := file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":  # a process was killed while it wrote
                 text = b"\n" + text

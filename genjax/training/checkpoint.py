@@ -1,6 +1,7 @@
 """Checkpoints: the last ones and the best one, written by Orbax while training goes on."""
 
 import contextlib
+import errno
 import functools
 import itertools
 import json
@@ -252,6 +253,7 @@ class Checkpoints(contextlib.AbstractContextManager):
 
         Raises:
           UserError: the checkpoint does not fit `like`, or is damaged (`DamagedError`).
+          OSError: it can not be read: no right to, too many open files.
         """
         path = self._folder / str(step)
         self._manager.wait_until_finished()
@@ -259,7 +261,7 @@ class Checkpoints(contextlib.AbstractContextManager):
             there = _shapes(self._manager.item_metadata(step))
             about = self._manager.metadata(step)
         except Exception as error:  # whatever comes of reading noise
-            raise DamagedError(path, _first_line(error)) from error
+            raise _damage(path, error) from error
         if not there or not about.init_timestamp_nsecs:
             raise DamagedError(path, "what describes it can not be read")
         if there != (here := _shapes(like)):
@@ -267,7 +269,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         try:
             state = self._manager.restore(step, args=ocp.args.StandardRestore(_abstract(like)))
         except Exception as error:
-            raise DamagedError(path, _first_line(error)) from error
+            raise _damage(path, error) from error
         # Checkpoints of older versions have none.
         checksum = (about.custom_metadata or {}).get("checksum")
         if checksum not in (None, _checksum(state)):
@@ -281,6 +283,17 @@ class DamagedError(UserError):
     def __init__(self, path: pathlib.Path, why: str):
         super().__init__(f"{path}: is damaged: {why}")
         self.path = path
+
+
+def _damage(path: pathlib.Path, error: Exception) -> DamagedError:
+    """What `error`, which came of reading `path`, says of it; raised is what says nothing of it."""
+    short = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+    if short or "RESOURCE_EXHAUSTED" in str(error):  # of memory or open files, in XLA's words
+        raise error
+    # Orbax may have logged why it could not open a file, and have gone on without.
+    for file in filter(pathlib.Path.is_file, path.rglob("*")):
+        file.open("rb").close()
+    return DamagedError(path, _first_line(error))
 
 
 def _first_line(error: Exception) -> str:

@@ -194,6 +194,8 @@ def _plain(error: BaseException | None) -> BaseException | None:
         return error
     if isinstance(error, UserError):
         return UserError(str(error))
+    if isinstance(error, OSError):
+        return OSError(error.errno, error.strerror, error.filename)
     return RuntimeError(f"process 0: {error!r}")
 
 

@@ -220,10 +220,11 @@ def _drop_rows_after(path: Path, step: int) -> None:
     """Rewrites `path` without rows behind `step` and without a torn line."""
     if not path.exists():
         return
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    kept = [line + "\n" for line in lines if _step_of(line) <= step]
-    with replacing(path) as file:
-        file.write_text("".join(kept), encoding="utf-8")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    kept = "".join(line + "\n" for line in text.splitlines() if _step_of(line) <= step)
+    if kept != text:  # scores may be appended meanwhile, to the file that is there
+        with replacing(path) as file:
+            file.write_text(kept, encoding="utf-8")
 
 
 def _step_of(line: str) -> float:

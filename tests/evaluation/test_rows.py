@@ -1,7 +1,9 @@
 """Rows: one measurement is written once, whatever is measured besides."""
 
+import fcntl
 import json
 import resource
+import threading
 
 import pytest
 
@@ -44,6 +46,21 @@ def test_rows_that_do_not_all_fit_are_not_appended(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     assert path.read_bytes() == before
+
+
+def test_a_process_waits_for_the_row_of_another(tmp_path):
+    """Else what one takes back where the disk is full could be the other's."""
+    path, rows = tmp_path / "evals.jsonl", [{**ROW, "seed": seed} for seed in range(3)]
+    append_rows(path, rows[:1])
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        other = threading.Thread(target=append_rows, args=(path, rows[2:]))
+        other.start()
+        other.join(0.2)
+        assert other.is_alive()
+        file.write(json.dumps(rows[1]) + "\n")
+    other.join()
+    assert read_rows(path) == rows
 
 
 def test_another_measurement_in_any_respect_is_another_row():

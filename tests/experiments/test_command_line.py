@@ -16,6 +16,13 @@ from experiments.command_line import LaunchError
 from genjax.errors import UserError
 from genjax.training.stopping import Stopped
 
+#: All that make tables.
+SCRIPTS = [
+    path
+    for path in sorted((command_line.ROOT / "experiments").glob("*.py"))
+    if "sys.exit(" in path.read_text(encoding="utf-8")
+]
+
 
 @pytest.fixture
 def launched(tmp_path, monkeypatch):
@@ -58,8 +65,8 @@ def test_a_script_by_itself_is_asked_to_stop(number, capsys):
     assert signal.getsignal(number) is signal.SIG_DFL
 
 
-def test_a_script_that_is_interrupted_while_it_starts_ends_in_silence():
-    script = command_line.ROOT / "experiments" / "likelihood.py"
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_script_that_is_interrupted_while_it_starts_ends_in_silence(script):
     command = [sys.executable, "-X", "importtime", str(script), "--dry_run", "--rows=none"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:

@@ -1,6 +1,9 @@
 """Checkpoints: which are kept, what is in them, and on which devices they come back."""
 
+import contextlib
+import os
 import pathlib
+import resource
 import shutil
 import subprocess
 import sys
@@ -253,6 +256,35 @@ def test_without_a_whole_checkpoint_there_is_no_state(tmp_path):
     with checkpoints(tmp_path) as saved:
         assert saved.restore_newest(state(0), lambda line: None) is None
     assert {path.name for path in (tmp_path / "damaged").iterdir()} == {"1", "1-1"}
+
+
+@pytest.mark.parametrize("free", [0, 3])
+def test_a_checkpoint_for_which_no_file_can_be_opened_is_not_damaged(tmp_path, free):
+    """With 3 some of the files can be."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = []
+    with checkpoints(tmp_path) as saved:
+        saved.save(state(1, 7.0), {"score": 1.0})
+        saved.restore(1, state(0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(open_files()) + 20, limits[1]))
+        try:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken.append(os.open(os.devnull, os.O_RDONLY))
+            for file in taken[:free]:
+                os.close(file)
+            with pytest.raises(OSError, match="Too many open files"):
+                saved.restore_newest(state(0), pytest.fail)
+        finally:
+            for file in taken[free:]:
+                os.close(file)
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        found = saved.restore_newest(state(0), pytest.fail)
+    assert float(found.params["network"]["kernel"][0, 0]) == 7
+
+
+def open_files() -> list[int]:
+    return [int(name) for name in os.listdir("/proc/self/fd")]
 
 
 FULL = """

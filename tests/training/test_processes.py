@@ -1,7 +1,9 @@
 """Two processes on this machine train as one does, stop together and go on in any number."""
 
+import errno
 import os
 import pathlib
+import pickle
 import shutil
 import signal
 import socket
@@ -179,6 +181,13 @@ def test_a_port_that_is_taken_is_an_error():
 def test_without_flags_a_process_is_alone():
     processes.join(False, "", None, None)
     assert processes.from_first(lambda: 3) == 3
+
+
+def test_a_full_disk_of_process_0_is_one_for_all():
+    full = OSError(errno.ENOSPC, "No space left on device", "evals.jsonl")
+    sent = pickle.loads(pickle.dumps(processes._plain(full)))
+    assert (sent.errno, sent.filename) == (errno.ENOSPC, "evals.jsonl")
+    assert str(sent) == str(full)
 
 
 def test_a_cluster_that_is_none_is_an_error(tmp_path):

@@ -74,6 +74,19 @@ def test_scores_of_steps_that_are_trained_anew_are_dropped(tmp_path):
     assert (tmp_path / "evals.jsonl").read_text() == rows[0]
 
 
+def test_where_nothing_is_dropped_the_file_stays(tmp_path):
+    """What another process appends to it meanwhile would be lost."""
+    path = tmp_path / "evals.jsonl"
+    path.write_text('{"step": 2, "metric": "elbo"}\n')
+    with path.open("a") as file:
+        write_steps(tmp_path, 2, [3])
+        file.write('{"step": 2, "metric": "kl"}\n')
+    assert [row["metric"] for row in map(json.loads, path.read_text().splitlines())] == [
+        "elbo",
+        "kl",
+    ]
+
+
 def test_tensorboard_gets_scalars_histograms_pictures_and_the_purge(tmp_path):
     with MetricsWriter(tmp_path, 3) as writer:
         writer.write(4, {"train/loss": 1.5, "kl_per_dimension": [0.5, 2.0, math.nan]})
