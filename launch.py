@@ -96,8 +96,8 @@ OUTPUT = Flag(
     "output",
     "DIR",
     None,
-    "A folder for the results, which keep the pictures' names, sizes and formats. What is there "
-    "already is skipped.",
+    "A folder for the results, which keep the pictures' names, sizes and formats. A picture whose "
+    "result is there already is skipped.",
 )
 PANEL = Flag(
     flags.DEFINE_boolean, "panel", "true", False, "Writes before and after side by side, too."
@@ -704,6 +704,7 @@ def _keep_cache(folder: str) -> None:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files need be no text
     code = main(sys.argv)
     if "genjax.training.processes" in sys.modules:
         sys.modules["genjax.training.processes"].leave(code)

@@ -76,9 +76,11 @@ CAPTION = (
     "0.0001 in eight stages, each three times as long as the one before, 3,280 passes in all. Not "
     "as in the paper: 10,000 training images are kept for validation; Adam's epsilon is 1e-8 "
     "instead of 1e-4; the KL of a VAE of one layer, k = 1 included, is computed in closed form, "
-    "where its code has the draws' log q - log p; 82 passes over Fashion-MNIST; of the 5,000 "
-    "digits 328 passes over 4,000, and 500 are the test images. Adam's moments are "
-    "the paper's; in its code the first decays by 0.99 instead of 0.9 and the second starts at 1."
+    "where its code has the draws' log q - log p; mean and log variance of latents are one layer, "
+    "where its code has one for the mean and one for the log deviation (so Glorot's range is that "
+    "of twice as many outputs); 82 passes over Fashion-MNIST; of the 5,000 digits 328 passes over "
+    "4,000, and 500 are the test images. Adam's moments are the paper's; in its code the first "
+    "decays by 0.99 instead of 0.9 and the second starts at 1."
 )
 
 

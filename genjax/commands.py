@@ -76,7 +76,7 @@ from genjax.training.stopping import StopRequest
 from genjax.training.writers import MetricsWriter, Nowhere, Progress
 from genjax.types import PyTree
 
-CONSOLE = Console(soft_wrap=True, highlight=False)
+CONSOLE = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 GRID = 64  # pictures in a grid of samples or reconstructions while training
 TIMES_DRAWN = 100  # so many grids at most, however many checkpoints there are
 IN_SPECTRUM = 1000  # images whose mean power is drawn
@@ -136,7 +136,7 @@ def _train_and_score(
         start = 0 if state is None else int(state.step)
         if not cadence.is_over(from_first(checkpoints.steps)):
             judge = judge_of(experiment, workdir)
-            from_first(lambda: describe(workdir, config))
+            from_first(lambda: describe(workdir, config, experiment.facts))
             where = f"from step {start} " if start else ""
             CONSOLE.print(f"training {where}to step {cadence.total_steps} in {workdir}")
             while True:

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 
 from genjax import rng, schedule
-from genjax.data.base import SPLITS, Source
+from genjax.data.base import SPLITS, Facts, Source
 from genjax.data.pairs import unpaired_halves
 from genjax.data.plan import Plan
 from genjax.data.readers import READERS, Resident, Stream, mean_image, prefetch
@@ -151,7 +151,8 @@ class Experiment:
             raise UserError(f"data.name: {data['name']!r} has pairs, which this model can not use")
         if data["binarize"] and self._entry.pairs:
             raise UserError("data.binarize: True, but conditions would stay grey; choose False")
-        context = {"paired": paired, "other_sets": tuple(DATA_SETS.keys() - {"tfds"})}
+        other_sets = tuple(DATA_SETS.keys() - {"tfds"})
+        context = {"paired": paired, "other_sets": other_sets, "labelled": True}
         sources = {split: construct(function, fields, split=split, **context) for split in SPLITS}
         if data["reader"] == "resident":
             sources = {split: decoded_once(source) for split, source in sources.items()}
@@ -172,10 +173,22 @@ class Experiment:
     def _entry(self) -> "Entry":
         return choose("model.name", self.config["model"]["name"], MODELS)
 
+    @functools.cached_property
+    def facts(self) -> Facts:
+        """Of the training split, which is opened for them."""
+        train = self.sources["train"]
+        return Facts(tuple(train.image_shape), tuple(train.class_names), len(train))
+
+    def without_data(self, facts: Facts) -> "Experiment":
+        """The experiment with these facts, for which no source is opened."""
+        other = Experiment(self.config, self.train)
+        vars(other)["facts"] = facts
+        return other
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """The data set's classes; empty without labels."""
-        return self.sources["train"].class_names
+        return self.facts.class_names
 
     @functools.cached_property
     def model(self) -> Model:
@@ -207,7 +220,7 @@ class Experiment:
 
     def example_batch(self) -> dict[str, jax.Array]:
         """A batch of one, for its shapes."""
-        shapes = {"image": self.sources["train"].image_shape}
+        shapes = {"image": self.facts.image_shape}
         if self.pairing:
             shapes["condition"], shapes["image"] = self.pairing.shapes(shapes["image"])
             shapes["present"] = (*shapes["image"][:2], 1)
@@ -346,7 +359,7 @@ class Experiment:
             field,
             value,
             examples_per_step=self.config["training"]["batch_size"] * batches,
-            num_examples=len(self.sources["train"]),
+            num_examples=self.facts.num_examples,
             total=total,
         )
         if steps > MAX_STEPS:
@@ -504,7 +517,7 @@ class Experiment:
         section = self.config[part]
         kind = section["normalization"]
         choose(f"{part}.normalization", kind, dict.fromkeys(("none", "batch", "instance")))
-        side = self.sources["train"].image_shape[0]
+        side = self.facts.image_shape[0]
         if side % 2 ** section["levels"]:
             raise UserError(
                 f"{part}.levels: {section['levels']} halvings of {side} pixels leave a half"
@@ -647,7 +660,7 @@ def _outputs(experiment: Experiment, likelihood: Likelihood) -> tuple[int, int, 
                 f"model.output_bias: 'mean' does not fit {what} {config[what]['name']!r}; "
                 "choose 'zeros'"
             )
-    height, width, channels = experiment.sources["train"].image_shape
+    height, width, channels = experiment.facts.image_shape
     return (height, width, channels * likelihood.outputs_per_channel)
 
 
@@ -679,7 +692,7 @@ def _gan(experiment: Experiment) -> GAN:
         GAN,
         fields.without("loss", "penalty"),
         accumulate=experiment.config["training"]["accumulate"],
-        generator=experiment.network("generator", 1, shape=experiment.sources["train"].image_shape),
+        generator=experiment.network("generator", 1, shape=experiment.facts.image_shape),
         discriminator=discriminator,
         loss=choose("model.loss", fields["loss"], ADVERSARIAL_LOSSES),
         penalty=choose("model.penalty", fields["penalty"], {"none": None, **PENALTIES}),
@@ -710,7 +723,7 @@ def _classifier(experiment: Experiment) -> Classifier:
 
 def _shapes(experiment: Experiment) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The shapes of a condition and of an image."""
-    return experiment.pairing.shapes(experiment.sources["train"].image_shape)
+    return experiment.pairing.shapes(experiment.facts.image_shape)
 
 
 def _image_generator(experiment: Experiment, ours: tuple[int, ...], theirs: tuple[int, ...]) -> Any:
@@ -829,8 +842,8 @@ SECTIONS: dict[str, tuple[str, ...] | None] = {
 }
 
 
-def build(config: Mapping[str, Any]) -> Experiment:
-    """The experiment that `config` describes, checked in all its parts.
+def outline(config: Mapping[str, Any]) -> Experiment:
+    """The experiment that `config` describes, checked as far as no data set has to be there.
 
     Raises:
       UserError: naming the field that is wrong and the nearest right choice.
@@ -838,7 +851,17 @@ def build(config: Mapping[str, Any]) -> Experiment:
     config = Section(config)
     _check_layout(config)
     check_numbers(config)
-    experiment = Experiment(config)
+    return Experiment(config)
+
+
+def build(config: Mapping[str, Any]) -> Experiment:
+    """The experiment that `config` describes, checked in all its parts.
+
+    Raises:
+      UserError: naming the field that is wrong and the nearest right choice.
+    """
+    experiment = outline(config)
+    config = experiment.config
     _ = experiment.devices, experiment.reader, experiment.augment, experiment.cadence
     _ = experiment.state_shape
     _check_accumulation(config)

@@ -14,7 +14,8 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     error the old one. Of two processes that write it the last one counts.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # The name may be as long as names can be.
+    temporary = path.with_name(f".{path.name[:50]}.{os.getpid()}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -18,7 +18,7 @@ from genjax.evaluation.sampling import balanced_labels, draw, lerp, slerp
 from genjax.factory import Experiment
 from genjax.fields import COUNT, check_number
 from genjax.imaging import prior
-from genjax.imaging.degradations import Degradation, Truth, parse
+from genjax.imaging.degradations import Degradation, Missing, Truth, parse
 from genjax.imaging.latents import Composed, compose, find_direction, latents_of, move
 from genjax.imaging.tiles import tiled
 from genjax.models.base import (
@@ -32,7 +32,7 @@ from genjax.models.base import (
     require,
     sample_latents,
 )
-from genjax.run_folder import read_config
+from genjax.run_folder import read_config, read_facts
 from genjax.training.checkpoint import Checkpoints
 from genjax.types import PyTree
 
@@ -45,7 +45,7 @@ METHODS = {"search": prior.restore, "impute": prior.impute}
 
 
 def load(workdir: str | pathlib.Path, checkpoint: str = "last") -> "Loaded":
-    """The model of a run folder, ready for use.
+    """The model of a run folder, ready for use; where its training images are gone, too.
 
     Args:
       workdir: the run folder.
@@ -55,7 +55,9 @@ def load(workdir: str | pathlib.Path, checkpoint: str = "last") -> "Loaded":
       UserError: it is no run folder, or holds no checkpoint.
     """
     workdir = pathlib.Path(workdir)
-    experiment = experiment_of(workdir)
+    experiment = factory.outline(read_config(workdir))
+    if facts := read_facts(workdir):
+        experiment = experiment.without_data(facts)
     with checkpoints_of(experiment, workdir) as checkpoints:
         step = choose("checkpoint", checkpoint, steps_of(checkpoints, workdir))
         state = checkpoints.restore(step, experiment.state_shape)
@@ -113,13 +115,13 @@ class Loaded:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of the images that the model makes."""
-        shape = self.experiment.sources["train"].image_shape
+        shape = self.experiment.facts.image_shape
         return self.experiment.pairing.shapes(shape)[1] if self.experiment.pairing else shape
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of the images that it takes."""
-        shape = self.experiment.sources["train"].image_shape
+        shape = self.experiment.facts.image_shape
         return self.experiment.pairing.shapes(shape)[0] if self.experiment.pairing else shape
 
     # --- generation ---
@@ -217,6 +219,8 @@ class Loaded:
         if isinstance(degradation, str):
             degradation = parse("degradation", degradation)
         _check_truth(degradation, truth, images, "present")
+        if isinstance(degradation, Missing):  # in training holes are black, whatever is there now
+            images = np.asarray(degradation.forward(images, truth))
         if images.ndim == 4:
             present = jax.vmap(degradation.present)(images, truth)
             return np.asarray(_call(self.model, "restore", self.params, images, present))

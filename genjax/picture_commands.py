@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import cv2
@@ -29,7 +29,7 @@ from genjax.models.base import Restorer, Sampler, Translator, TwoWayTranslator, 
 from genjax.report import grids
 from genjax.run_folder import check_writable
 
-CONSOLE = Console(soft_wrap=True, highlight=False)
+CONSOLE = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 #: Pairs of drawings from which a factor's direction is found, and how far apart they are, as a
 #: share of the factor's range.
 NUM_DRAWINGS, PART_OF_RANGE = 2000, 0.1
@@ -165,7 +165,7 @@ def _masks(path: pathlib.Path | None, flag: str = "--mask") -> Callable[..., Pix
         return lambda *_: None
     files = pictures_in(path, flag)
     root = path if path.is_dir() else path.parent
-    by_name = {file.with_suffix(""): file for file in files}
+    by_name = _by_name(files, flag)
 
     @functools.lru_cache(maxsize=1)
     def of(file: pathlib.Path) -> Pixels:
@@ -182,6 +182,15 @@ def _masks(path: pathlib.Path | None, flag: str = "--mask") -> Callable[..., Pix
         return mask.astype(np.float32)
 
     return find
+
+
+def _by_name(files: Iterable[pathlib.Path], flag: str) -> dict[pathlib.Path, pathlib.Path]:
+    """The pictures by their names without endings, of which no two may be the same."""
+    named: dict[pathlib.Path, pathlib.Path] = {}
+    for file in files:
+        if (other := named.setdefault(file.with_suffix(""), file)) != file:
+            raise UserError(f"{flag}: {other} and {file} have one name; rename one")
+    return named
 
 
 def translate(
@@ -275,8 +284,8 @@ def _partners(
         raise UserError(f"{missing}: is missing; name two folders with pictures of the same names")
     names = {}
     for flag, folder in (("--before", before), ("--after", after)):
-        files = _all(folder, flag)
-        names[flag] = {file.relative_to(folder).with_suffix(""): file for file in files}
+        files = [file.relative_to(folder) for file in _all(folder, flag)]
+        names[flag] = {name: folder / file for name, file in _by_name(files, flag).items()}
     alone = sorted(map(str, names["--before"].keys() ^ names["--after"].keys()))
     if alone:
         more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""

@@ -17,7 +17,7 @@ from genjax.types import Positions, PRNGKey
 
 def stream(key: PRNGKey, name: str) -> PRNGKey:
     """The key of the stream called `name` under `key`."""
-    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+    return jax.random.fold_in(key, zlib.crc32(name.encode(errors="surrogateescape")))
 
 
 def key(seed: int | Integer[Array, ""], name: str, step: int | Int[Array, ""] = 0) -> PRNGKey:

@@ -1,4 +1,4 @@
-"""The run folder: who it belongs to, its config.json and its environment.json."""
+"""The run folder: who it belongs to, and what its config.json, environment.json, data.json say."""
 
 import contextlib
 import datetime
@@ -23,6 +23,7 @@ import optax
 import orbax.checkpoint
 
 import genjax
+from genjax.data.base import Facts
 from genjax.errors import UserError, did_you_mean
 from genjax.files import replacing
 
@@ -216,10 +217,28 @@ def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
         file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def describe(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
-    """Writes config.json and environment.json."""
+def describe(workdir: pathlib.Path, config: Mapping[str, Any], facts: Facts) -> None:
+    """Writes config.json, environment.json and data.json."""
     write_json(workdir / "config.json", config)
     write_json(workdir / "environment.json", environment())
+    write_json(workdir / "data.json", facts._asdict())
+
+
+def read_facts(workdir: pathlib.Path) -> Facts | None:
+    """What data.json says; None of a run of an earlier version, which has none.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    path = workdir / "data.json"
+    if not path.is_file():
+        return None
+    found = read_object(path)
+    try:
+        shape, names = (tuple(found[name]) for name in ("image_shape", "class_names"))
+        return Facts(shape, names, found["num_examples"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: is no description of a data set ({error!r})") from error
 
 
 def environment() -> dict[str, Any]:

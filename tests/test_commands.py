@@ -66,8 +66,8 @@ def test_a_run_folder_describes_itself(runs):
     for model, metric in (("vae", "elbo"), ("gan", "frechet_distance")):
         folder = runs / model
         names = {path.name for path in folder.iterdir() if "tfevents" not in path.name}
-        files = {"config.json", "environment.json", "metrics.jsonl", "evals.jsonl", "report.html"}
-        assert names == files | {"checkpoints", "samples"}
+        files = {"config.json", "environment.json", "data.json", "report.html"}
+        assert names == files | {"metrics.jsonl", "evals.jsonl", "checkpoints", "samples"}
         assert json.loads((folder / "environment.json").read_text())["jax"] == jax.__version__
         steps = [row["step"] for row in rows(folder / "metrics.jsonl") if "train/" in str(row)]
         assert steps == list(range(4, 25, 4))

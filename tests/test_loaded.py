@@ -1,5 +1,8 @@
 """A run as functions of arrays: batches and single pictures, samples, latents."""
 
+import json
+import shutil
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -33,6 +36,26 @@ def test_the_last_and_the_best_checkpoint_are_loaded_by_name(models, picture_run
         genjax.load(picture_runs["vae"], "first")
     with pytest.raises(UserError, match="nowhere"):
         genjax.load("nowhere")
+
+
+def test_a_run_is_used_where_its_images_are_gone(models, picture_runs, tmp_path):
+    """Here no data set of that name is known."""
+    for name in ("gan", "restore"):
+        workdir = tmp_path / name
+        shutil.copytree(picture_runs[name], workdir)
+        config = json.loads((workdir / "config.json").read_text())
+        config["data"]["name"] = "gone"
+        (workdir / "config.json").write_text(json.dumps(config))
+    sampled, expected = (each.sample(2) for each in (genjax.load(tmp_path / "gan"), models["gan"]))
+    np.testing.assert_array_equal(sampled, expected)
+    restorer = genjax.load(tmp_path / "restore")
+    assert restorer.input_shape == (28, 28, 1)
+    # A run of an earlier version looks its images up; a damaged file is named.
+    facts = tmp_path / "gan" / "data.json"
+    for content, said in (("{}", r"data\.json: is no description"), (None, "data.name: no such")):
+        facts.unlink() if content is None else facts.write_text(content)
+        with pytest.raises(UserError, match=said):
+            genjax.load(tmp_path / "gan")
 
 
 def test_shapes_are_those_of_the_images(models):
@@ -147,6 +170,9 @@ def test_a_network_is_told_which_pixels_are_missing(models, images):
     mask[:, :, 14:] = 0
     told = restorer.restore(images * mask, damage, {"mask": mask})
     assert np.abs(told - restorer.restore(images * mask)).max() > 1e-3
+    # What lies under the mask is not looked at.
+    scratched = np.where(mask, images, 0.9).astype(np.float32)
+    np.testing.assert_array_equal(restorer.restore(scratched, damage, {"mask": mask}), told)
     # A damage without holes leaves nothing to tell.
     np.testing.assert_array_equal(restorer.restore(images, "jpeg", {}), restorer.restore(images))
     one = restorer.restore(images[0] * mask[0], damage, {"mask": mask[0]})

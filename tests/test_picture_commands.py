@@ -126,6 +126,12 @@ def test_what_is_there_is_skipped(picture_runs, mixed, tmp_path, capsys):
     assert before.items() <= {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}.items()
 
 
+def test_brackets_and_colons_of_a_name_are_said_as_they_are(picture_runs, digits, tmp_path, capsys):
+    target = tmp_path / "out [final] :smile: [/b]"
+    run("translate", picture_runs["cycle"], digits / "0.png", target)
+    assert capsys.readouterr().out == f"1 picture translated in {target}\n"
+
+
 def test_pictures_of_other_formats_are_counted_and_one_is_named(
     picture_runs, digits, tmp_path, capsys
 ):
@@ -201,6 +207,22 @@ def test_white_of_a_mask_is_what_is_there(picture_runs, digits, tmp_path, method
     np.testing.assert_array_equal(pixels(tmp_path / "one/0.png"), pixels(tmp_path / "out/0.png"))
     change = np.abs(pixels(tmp_path / "one" / "1.png") - pixels(digits / "1.png"))
     assert change[:, :14].max() < 0.03 < change[:, 14:].max()
+
+
+def test_two_pictures_of_one_name_are_no_masks_and_no_partners(picture_runs, tmp_path, capsys):
+    for name in ("in/x.png", "two/x.png", "two/x.bmp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (28, 28), 255).save(tmp_path / name)
+    two = tmp_path / "two"
+    for command, model, flags in (
+        ("restore", "restore", [f"--mask={two}"]),
+        ("enhance", "vae", [f"--before={tmp_path / 'in'}", f"--after={two}"]),
+    ):
+        typed = [f"--workdir={picture_runs[model]}", f"--input={tmp_path / 'in'}"]
+        typed += [f"--output={tmp_path / 'out'}", *flags]
+        assert launch.main(["launch.py", command, *typed]) == 2
+        said = "x.bmp and x.png have one name; rename one\n"
+        assert capsys.readouterr().err == f"error: {flags[-1].split('=')[0]}: {said}"
 
 
 def test_a_trained_network_is_told_what_a_mask_says(picture_runs, digits, tmp_path):

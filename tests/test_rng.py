@@ -1,3 +1,5 @@
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +18,10 @@ DRAWS = {
 
 def data(key):
     return tuple(jax.random.key_data(key).tolist())
+
+
+def test_a_stream_may_have_the_name_of_a_file_that_is_no_text():
+    assert data(rng.stream(KEY, os.fsdecode(b"caf\xe9"))) != data(rng.stream(KEY, "cafe"))
 
 
 @pytest.mark.parametrize("name", DRAWS)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import UInt8
@@ -41,6 +41,20 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Example: ...
+
+
+class Facts(NamedTuple):
+    """What there is to know of a training split, to build a model.
+
+    Attributes:
+      image_shape: height, width and channels of every image.
+      class_names: the classes; empty without labels.
+      num_examples: how many there are.
+    """
+
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    num_examples: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,7 +102,7 @@ def check_fields(split: str, image_size: int, channels: int, crop: str = "center
 
 
 def to_mode(image: Image.Image, channels: int) -> Image.Image:
-    """A picture of any mode as 8-bit grey (1 channel) or RGB (3).
+    """A picture of any mode but F, floats, as 8-bit grey (1 channel) or RGB (3).
 
     Transparent parts are laid on white, as pages show them; 16-bit grey keeps its upper 8 bits.
     """

@@ -65,6 +65,7 @@ def folder(
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
     max_unreadable: int = 0,
+    labelled: bool = True,
 ) -> Folder:
     """The pictures of one split of a folder, of any size; their names end in `SUFFIXES`.
 
@@ -82,6 +83,7 @@ def folder(
       validation_fraction: about this part of the files is validation, and at least one file.
       test_fraction: about this part of the files is test, and at least one file.
       max_unreadable: go on without broken files as long as there are no more of them than this.
+      labelled: whether sub-folders are classes; no field of a config.
 
     Raises:
       UserError: the folder is missing or holds fewer than three readable pictures, too many files
@@ -97,7 +99,7 @@ def folder(
         )
     root = pathlib.Path(os.path.expanduser(path))
     files = _picture_files(root)
-    class_names = _class_names(root, files)
+    class_names = _class_names(root, files) if labelled else ()
     files = _without_unreadable(root, files, max_unreadable)
     parts = _split(files, validation_fraction, test_fraction)
     return Folder(root, parts[split], class_names, image_size, channels, crop)
@@ -121,17 +123,31 @@ def other_pictures(root: pathlib.Path) -> list[pathlib.Path]:
     return list(_files(root, is_other))
 
 
-def _files(root: pathlib.Path, wanted: Callable[[pathlib.Path], bool]) -> Iterator[pathlib.Path]:
-    """Those whose names are `wanted`; no other is looked up on the disk."""
+def walked(root: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[str]]]:
+    """Each folder in which pictures are looked for, and the names in it that are no folders'.
+
+    Raises:
+      OSError: one that can not be read; to pass it over would leave out what is in it.
+    """
     above = {root: {root.resolve()}}
-    for name, folders, files in os.walk(root, followlinks=True):
+    for name, folders, files in os.walk(root, onerror=_raise, followlinks=True):
         here = pathlib.Path(name)
         below = {each: (here / each).resolve() for each in folders if not each.startswith(".")}
         folders[:] = [each for each, place in below.items() if place not in above[here]]
         above |= {here / each: {*above[here], below[each]} for each in folders}
-        for file in files:
-            path = here / file
-            if not file.startswith(".") and wanted(path) and path.is_file():
+        yield here, files
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _files(root: pathlib.Path, wanted: Callable[[pathlib.Path], bool]) -> Iterator[pathlib.Path]:
+    """Those whose names are `wanted`; no other is looked up on the disk."""
+    for here, files in walked(root):
+        for path in (here / file for file in files if not file.startswith(".")):
+            # A link to what is not there is a picture that can not be read.
+            if wanted(path) and (path.is_file() or not path.exists()):
                 yield path.relative_to(root)
 
 
@@ -158,7 +174,7 @@ def _class_names(root: pathlib.Path, files: tuple[str, ...]) -> tuple[str, ...]:
 def _without_unreadable(
     root: pathlib.Path, files: tuple[str, ...], max_unreadable: int
 ) -> tuple[str, ...]:
-    modified = tuple((root / file).stat().st_mtime_ns for file in files)
+    modified = tuple((root / file).lstat().st_mtime_ns for file in files)
     unreadable = _unreadable(root, files, modified)
     if len(unreadable) > max_unreadable:
         raise UserError(
@@ -185,10 +201,10 @@ def _unreadable(
     def decodes(file: str) -> bool:
         try:
             with Image.open(root / file) as picture:
-                ImageOps.exif_transpose(picture)  # decodes it
+                # Decodes it. Values of floats have no range that is known.
+                return ImageOps.exif_transpose(picture).mode != "F"
         except Exception:  # Pillow's decoders raise whatever they stumble over
             return False
-        return True
 
     with ThreadPoolExecutor() as pool:
         return tuple(f for f, fine in zip(files, pool.map(decodes, files), strict=True) if not fine)
@@ -198,7 +214,7 @@ def _split(
     files: tuple[str, ...], validation_fraction: float, test_fraction: float
 ) -> dict[str, tuple[str, ...]]:
     """Cuts the files, ordered by hash, where the hash passes the fractions; no part is empty."""
-    place = lambda file: int.from_bytes(hashlib.sha256(file.encode()).digest()) / 2**256
+    place = lambda file: int.from_bytes(hashlib.sha256(os.fsencode(file)).digest()) / 2**256
     order = sorted(files, key=place)
     num_below = lambda fraction: sum(place(file) < fraction for file in order)
     test_end = min(max(num_below(test_fraction), 1), len(order) - 2)

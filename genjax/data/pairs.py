@@ -98,15 +98,15 @@ def folders(
         "validation_fraction": validation_fraction,
         "test_fraction": test_fraction,
         "max_unreadable": max_unreadable,
+        "labelled": False,
     }
     open_all = lambda path: {each: folder(split=each, path=path, **fields) for each in SPLITS}
     with _naming("data.input_path"):
         inputs = open_all(input_path)
     with _naming("data.target_path"):
         targets = open_all(target_path)
-    strip = lambda source: dataclasses.replace(source, class_names=())
     if not paired:
-        ours, theirs = strip(inputs[split]), strip(targets[split])
+        ours, theirs = inputs[split], targets[split]
         return Pairs(ours, theirs, length=max(len(ours), len(theirs)))
     partners = _by_name(targets, "data.target_path")
     _check_partners(_by_name(inputs, "data.input_path"), partners, input_path, target_path)
@@ -114,9 +114,9 @@ def folders(
     files = tuple(file for file in inputs[split].files if _name(file) in partners)
     if not files:
         raise UserError(f"data.target_path: no readable partner for any picture of {split}")
-    ours = dataclasses.replace(strip(inputs[split]), files=files)
+    ours = dataclasses.replace(inputs[split], files=files)
     theirs = dataclasses.replace(
-        strip(targets[split]), files=tuple(partners[_name(file)] for file in files)
+        targets[split], files=tuple(partners[_name(file)] for file in files)
     )
     return Pairs(ours, theirs, length=len(ours))
 

@@ -86,7 +86,7 @@ class Decoded:
         folder = jax.config.jax_compilation_cache_dir
         if not folder or "://" in folder:  # a bucket may hold what is compiled
             return everything()
-        name = hashlib.sha256(f"{genjax.__version__} {self.source.fingerprint}".encode())
+        name = hashlib.sha256(os.fsencode(f"{genjax.__version__} {self.source.fingerprint}"))
         file = pathlib.Path(folder) / "pictures" / f"{name.hexdigest()}.npz"
         # A file cut short or lost is decoded again; a folder that takes none is no reason to stop.
         with contextlib.suppress(*UNREADABLE), np.load(file) as kept:

@@ -30,7 +30,8 @@ from genjax.models.base import LabelReader, LikelihoodModel, Reconstructor, Rest
 from genjax.nn.lpips import MIN_SIDE
 from genjax.types import Batch, Images, PRNGKey, PyTree
 
-#: PSNR of an image that is rounded to 8 bits, in dB: no translation that is saved can have more.
+#: In dB, the PSNR of rounding to 8 bits where all errors are as likely: what an image that is met
+#: exactly counts, whose own would make the mean infinite.
 MAX_PSNR = 10 * math.log10(12 * 255**2)
 DISTANCES = {"mse": mse, "mae": mae, "psnr": psnr, "ssim": ssim}
 
@@ -128,8 +129,8 @@ def translate(
 class TranslationEvaluator:
     """Mean MSE, MAE, PSNR (dB) and SSIM of translations to the answers, and of what came in.
 
-    PSNR is at most `MAX_PSNR`. The latter, `input_psnr` for example, says how much was left to do;
-    it is not there where what comes in has other channels than the answer.
+    PSNR counts up to `MAX_PSNR`. The latter, `input_psnr` for example, says how much was left to
+    do; it is not there where what comes in has other channels than the answer.
     """
 
     draws: ClassVar[bool] = False

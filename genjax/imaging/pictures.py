@@ -18,6 +18,10 @@ from genjax.files import replacing
 #: These hold 16 bit, and grey with alpha; the others 8 bit, and alpha beside colour or not at all.
 DEEP = (".png", ".tif", ".tiff")
 JPEG_QUALITY = 95
+#: The tag of a TIFF that says which end of its values is white.
+PHOTOMETRIC = 262
+#: What is in a PNG that says how it is turned: a chunk of EXIF or, of older programs, of text.
+PNG_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
 # What OpenCV has to say of a broken file would stand beside our own line.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -140,16 +144,18 @@ def write_picture(path: str | os.PathLike, picture: Picture) -> None:
 def _decode(data: bytes) -> np.ndarray:
     """[H, W, C], upright; C = 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha)."""
     with Image.open(io.BytesIO(data)) as header:
-        pillow_mode = _pillow_mode(header)
-        orientation = _orientation(header.info.get("exif", b""))
+        pillow_mode, is_inverted = _pillow_mode(header), _is_inverted(header)
         # Sees what is wrong with a PNG before libpng, which would say so on stderr.
         header.verify()
+    orientation = _orientation(data)
     if pillow_mode:
         with Image.open(io.BytesIO(data)) as picture:
             return _turned(np.asarray(picture.convert(pillow_mode)), orientation)
     planes = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if planes is None:
         raise ValueError("cut off, or of an unknown format")
+    if is_inverted and planes.dtype == np.uint16:
+        planes = 65535 - planes
     return _turned(_swap_red_and_blue(np.atleast_3d(planes)), orientation)
 
 
@@ -162,17 +168,25 @@ def _pillow_mode(header: Image.Image) -> str | None:
     if header.format == "TIFF" and header.mode == "RGBA":
         bits = header.tag_v2.get(ExifTags.Base.BitsPerSample, ())
         return "RGBA" if set(bits) == {8} else None
-    return None
+    # OpenCV gives such a TIFF an alpha.
+    return "RGB" if header.format == "TIFF" and header.mode == "CMYK" else None
 
 
-def _orientation(exif: bytes) -> int:
+def _is_inverted(header: Image.Image) -> bool:
+    """Whether 0 is white, as a TIFF may say, which OpenCV hears in 8 bit only."""
+    return header.format == "TIFF" and header.tag_v2.get(PHOTOMETRIC) == 0
+
+
+def _orientation(data: bytes) -> int:
     """EXIF orientation, 1 to 8; 1 (upright) where there is none."""
-    # OpenCV would turn a picture only where it drops its alpha. TIFF files, whose orientation is
-    # not in an EXIF block, it always turns.
-    found = Image.Exif()
-    with contextlib.suppress(Exception):  # a broken block does not spoil the picture
-        found.load(exif)
-    return found.get(ExifTags.Base.Orientation, 1)
+    with contextlib.suppress(Exception), Image.open(io.BytesIO(data)) as picture:
+        # A broken block does not spoil the picture. OpenCV would turn one only where it drops its
+        # alpha; TIFF files, whose orientation is not in a block, it always turns. In a PNG what
+        # says it may come after the pixels, for which Pillow decodes them all.
+        silent = picture.format == "PNG" and not any(mark in data for mark in PNG_MARKS)
+        if picture.format != "TIFF" and not silent:
+            return picture.getexif().get(ExifTags.Base.Orientation, 1)
+    return 1
 
 
 def _turned(planes: np.ndarray, orientation: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A folder of pictures through a function, picture by picture, into another folder."""
 
+import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ import rich.progress
 from rich.console import Console
 from rich.text import Text
 
-from genjax.data.folder import other_pictures
+from genjax.data.folder import other_pictures, walked
 from genjax.errors import UserError
 from genjax.imaging.pictures import Picture, pictures_in, read_picture, write_picture
 
@@ -73,13 +74,17 @@ def each_picture(
                     _write(target, name, extras, function(name, reading.result()))
                 except UserError as error:
                     failed.append(_naming(root / name, error))
+                except OSError as error:
+                    if error.errno != errno.ENAMETOOLONG:  # of an extra: it is its own fault
+                        raise
+                    failed.append(f"{root / name}: {error.strerror}")
                 progress.advance(task)
         except OSError as error:
             raise UserError(
                 f"{target_flag}: can not write to {target}: {error.strerror or error}; the same "
                 "command goes on from there"
             ) from error
-    left_out = tuple(sorted(other_pictures(source)))
+    left_out = tuple(sorted(other_pictures(source))) if source.is_dir() else ()
     return Outcome(len(waiting) - len(failed), len(names) - len(waiting), failed, left_out)
 
 
@@ -87,11 +92,16 @@ def check_apart(source: Path, target: Path, names: Sequence[Path], flag: str) ->
     """Raises a UserError naming `flag` if outputs `names` in `target` would lie in `source`."""
     if target.is_file():
         raise UserError(f"{flag}: {target} is a file; name a folder, as {target.with_suffix('')}")
-    root = (source if source.is_dir() else source.parent).resolve()
     into = target.resolve()
-    # A folder around the source is fine, as long as no output falls back into the source.
-    is_read = source.is_dir() and any((into / name).is_relative_to(root) for name in names)
-    if is_read or into == root:
+    if source.is_dir():
+        # Links may lead to folders elsewhere. A folder around one that is read is fine, as long as
+        # no output falls back into that.
+        read = {here.resolve() for here, _ in walked(source)}
+        outputs = {(into / name).parent for name in names}
+        among = any(not read.isdisjoint((folder, *folder.parents)) for folder in outputs)
+    else:
+        among = into == source.parent.resolve()
+    if among:
         raise UserError(
             f"{flag}: what is written to {target} would lie among the pictures of {source}; choose "
             "a folder outside it"

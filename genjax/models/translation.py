@@ -212,8 +212,8 @@ class Pix2Pix(Regression):
 class CycleGAN:
     """Translation without pairs (Zhu et al. 2017): there and back again must change nothing.
 
-    Each direction has a generator and a discriminator. Discriminators are shown fakes of up to
-    `pool_size` images back (Shrivastava et al. 2017), which the TrainState keeps.
+    Each direction has a generator and a discriminator. Discriminators are shown
+    past fakes, too, out of a pool of `pool_size` (Shrivastava et al. 2017) in the TrainState.
 
     Attributes:
       forward, backward: the generators, from condition to image and from image to condition.

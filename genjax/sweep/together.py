@@ -444,7 +444,7 @@ class _Run(contextlib.ExitStack):
         """Goes on from `step`, whatever there is behind it."""
         if any(each > step for each in self.steps):
             self._checkpoints(lambda opened: opened.forget_after(step)).result()
-        describe(self._workdir, self.trial.config)
+        describe(self._workdir, self.trial.config, self._experiment.facts)
         self._writer = self.enter_context(MetricsWriter(self._workdir, step or -1))
 
     def log(self, waiting: list[Metrics], step: int) -> None:

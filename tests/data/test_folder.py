@@ -1,5 +1,7 @@
 """A folder of pictures: what is found, how it is split, and what is said when it is wrong."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -63,6 +65,31 @@ def test_halves_and_beginnings_of_a_split_hold_all_classes(tmp_path):
         # Of 80 drawn as with a coin, 40 +- 4.5; four deviations.
         assert 22 <= sum(of_all) <= 58
         assert 60 <= sum(pairs[index]["label"] == label for index in range(160)) <= 100
+
+
+def test_names_need_be_no_text(tmp_path):
+    """On a disk a name is bytes: of old archives they are not UTF-8."""
+    fill(tmp_path, 6)
+    (tmp_path / "picture000.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    assert sorted(level for split in SPLITS for level in levels(tmp_path, split)) == list(range(6))
+
+
+def test_what_can_not_be_opened_is_not_passed_over(tmp_path):
+    fill(tmp_path, 6)
+    (tmp_path / "lost.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(UserError, match=r"1 of 7 pictures in .* cannot be read: lost\.png"):
+        levels(tmp_path, "train")
+    assert len([*picture_files(tmp_path)]) == 7
+    # A folder is asked for its pictures while it can not be read.
+    with pytest.raises(OSError, match="No such file or directory"):
+        next(picture_files(tmp_path / "gone"))
+
+
+def test_values_without_a_range_can_not_be_read(tmp_path):
+    fill(tmp_path, 6)
+    Image.fromarray(np.full((6, 6), 0.5, np.float32)).save(tmp_path / "floats.tif")
+    with pytest.raises(UserError, match=r"1 of 7 pictures in .* cannot be read: floats\.tif"):
+        levels(tmp_path, "train")
 
 
 def test_links_to_folders_are_folders_but_for_those_that_lead_back(tmp_path):

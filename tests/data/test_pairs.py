@@ -151,6 +151,15 @@ def test_a_broken_picture_that_may_be_left_out_takes_its_partner_along(tmp_path,
     assert sorted(seen) == [(n, 100 + n) for n in range(12) if n != 5]
 
 
+def test_pictures_may_lie_beside_sub_folders(tmp_path):
+    """Which are no classes here."""
+    names = [f"{number}.png" for number in range(5)] + ["sub/5.png"]
+    for folder in ("in", "out"):
+        write(tmp_path / folder, {name: level for level, name in enumerate(names)})
+    found = sorted(pair for split in SPLITS for pair in everyone(two(tmp_path, split)))
+    assert found == [(level, level) for level in range(6)]
+
+
 def test_two_pictures_of_one_name_have_no_one_partner(tmp_path):
     names = {f"p{number}.png": number for number in range(5)}
     write(tmp_path / "in", names)

@@ -5,7 +5,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from genjax.errors import UserError
 from genjax.imaging.pictures import SUFFIXES, Picture, pictures_in, read_picture, write_picture
@@ -151,6 +151,68 @@ def test_pictures_come_upright(tmp_path, orientation, kind):
     height, width = pixels.shape[:2]
     seen = pixels[height // 4 :: height // 2, width // 4 :: width // 2, 0]
     np.testing.assert_allclose(seen * 255, upright, atol=6)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def turned_files() -> dict[str, bytes]:
+    """A picture of 24 x 32, to be turned by a quarter, as several programs say so."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    block = exif.tobytes().removeprefix(b"Exif\0\0")
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    planes = random_planes(3)
+    whole, end = png(planes)[:-12], png(planes)[-12:]
+    text = b"\nexif\n%8d\n%s\n" % (len(block) + 6, (b"Exif\0\0" + block).hex().encode())
+    raw = b"Raw profile type exif\0\0" + zlib.compress(text)
+    return {
+        "chunk after the pixels.png": whole + chunk(b"eXIf", block) + end,
+        "text after the pixels.png": whole + chunk(b"zTXt", raw) + end,
+        "xmp.png": whole + chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp) + end,
+        "xmp.jpg": by_pillow(planes, "JPEG", xmp=xmp),
+    }
+
+
+@pytest.mark.parametrize("name", turned_files())
+def test_pictures_come_upright_whatever_says_how(tmp_path, name):
+    """As they come where pictures are trained on."""
+    file = tmp_path / name
+    file.write_bytes(turned_files()[name])
+    pixels = read_picture(file).pixels
+    assert pixels.shape == (WIDTH, HEIGHT, 3)
+    with Image.open(file) as picture:
+        expected = np.asarray(ImageOps.exif_transpose(picture)) / np.float32(255)
+    np.testing.assert_allclose(pixels, expected, atol=2 / 255)  # JPEG, by two libraries
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_may_say_that_0_is_white(tmp_path, dtype):
+    planes = random_planes(1, dtype)[..., 0]
+    file = tmp_path / "a.tif"
+    Image.fromarray(planes).save(file, tiffinfo={262: 0})
+    with Image.open(file) as written:
+        assert written.tag_v2[262] == 0
+    stored = np.frombuffer(stored_of(file), dtype).reshape(planes.shape)
+    top = np.iinfo(dtype).max
+    np.testing.assert_array_equal(
+        read_picture(file).pixels[..., 0], (top - stored) / np.float32(top)
+    )
+
+
+def stored_of(file) -> bytes:
+    """The values of a TIFF in one strip, as they lie in the file."""
+    with Image.open(file) as picture:
+        (start,), (length,) = picture.tag_v2[273], picture.tag_v2[279]
+    return file.read_bytes()[start : start + length]
+
+
+def test_a_tiff_of_four_inks_is_opaque(tmp_path):
+    Image.new("CMYK", (4, 3), (255, 0, 0, 0)).save(tmp_path / "a.tif")
+    picture = read_picture(tmp_path / "a.tif")
+    assert picture.alpha is None
+    np.testing.assert_allclose(picture.pixels, np.broadcast_to([0, 1, 1], (3, 4, 3)), atol=0.01)
 
 
 def test_alpha_is_turned_with_its_picture(tmp_path):

@@ -140,6 +140,18 @@ def test_a_broken_picture_stops_nothing_and_is_reported(tmp_path):
     assert each_picture(tmp_path / "in", tmp_path / "out", inverted) == Outcome(0, 8, [broken])
 
 
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path):
+    """Of the extra, whose name would be longer, its picture is named; the others are written."""
+    longest = 251 * "x" + ".png"
+    fill(tmp_path / "in", [longest, "z.png"])
+    assert each_picture(tmp_path / "in", tmp_path / "out", inverted).done == 2
+    assert files_of(tmp_path / "out") == [longest, "z.png"]
+    both = lambda name, given: {"": given, "_panel": given}
+    outcome = each_picture(tmp_path / "in", tmp_path / "two", both, extras=["_panel"])
+    assert outcome.failed == [f"{tmp_path / 'in' / longest}: File name too long"]
+    assert files_of(tmp_path / "two") == ["z.png", "z_panel.png"]
+
+
 def test_what_the_function_refuses_is_reported_with_the_file(tmp_path):
     fill(tmp_path / "in", ["a.png", "b.png"])
 
@@ -201,6 +213,19 @@ def test_a_folder_inside_the_input_is_refused(tmp_path):
             each_picture(tmp_path / "in", tmp_path / target, inverted)
     # With one picture nothing in the folder is read again.
     assert each_picture(tmp_path / "in" / "a.png", tmp_path / "in" / "b", inverted).done == 1
+
+
+def test_where_a_link_of_the_input_leads_is_refused(tmp_path):
+    fill(tmp_path / "in", ["b.png"])
+    for folder in ("album", "empty"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / "in" / folder).symlink_to(tmp_path / folder)
+    fill(tmp_path / "album", ["a.png"])
+    for target in ("album", "empty", "album/new"):
+        with pytest.raises(UserError, match="choose a folder outside it"):
+            each_picture(tmp_path / "in", tmp_path / target, inverted)
+    assert files_of(tmp_path / "album") == ["a.png"]
+    assert each_picture(tmp_path / "in", tmp_path / "out", inverted).done == 2
 
 
 def test_a_folder_around_the_input_is_fine_unless_an_output_falls_back_into_it(tmp_path):
