@@ -59,6 +59,8 @@ from genjax.models.base import (
 from genjax.report import grids
 from genjax.report.scores import mean_and_deviation, measured_by
 from genjax.run_folder import (
+    begin,
+    check_facts,
     check_writable,
     claim,
     code_version,
@@ -66,10 +68,9 @@ from genjax.run_folder import (
     describe,
     locked,
     read_config,
-    write_json,
 )
 from genjax.training import loop
-from genjax.training.checkpoint import Checkpoints
+from genjax.training.checkpoint import Checkpoints, GoneError
 from genjax.training.health import Watch
 from genjax.training.processes import agreed, anywhere, from_first, is_first
 from genjax.training.stopping import StopRequest
@@ -106,6 +107,7 @@ def train(
     experiment = factory.build(config)
     experiment.check_batch_size()
     from_first(lambda: claim(workdir, config))
+    from_first(lambda: check_facts(workdir, experiment.facts, counted=True))
     with StopRequest() as stop, contextlib.ExitStack() as stack:
         from_first(lambda: stack.enter_context(locked(workdir, wait)))
         _train_and_score(experiment, config, workdir, stop, listen)
@@ -136,7 +138,7 @@ def _train_and_score(
         start = 0 if state is None else int(state.step)
         if not cadence.is_over(from_first(checkpoints.steps)):
             judge = judge_of(experiment, workdir)
-            from_first(lambda: describe(workdir, config, experiment.facts))
+            from_first(lambda: begin(workdir, config, experiment.facts))
             where = f"from step {start} " if start else ""
             CONSOLE.print(f"training {where}to step {cadence.total_steps} in {workdir}")
             while True:
@@ -149,7 +151,7 @@ def _train_and_score(
                     state = newest()
                     checkpoints.rollbacks = rollbacks
         else:  # its images may lie elsewhere by now
-            from_first(lambda: write_json(workdir / "config.json", config))
+            from_first(lambda: describe(workdir, config, experiment.facts))
         last = from_first(checkpoints.steps)["last"]
     rows = from_first(lambda: _rows_of(experiment, workdir))
     if start == last and rows:
@@ -279,7 +281,7 @@ def _pictures(experiment: Experiment, params: PyTree) -> dict[str, np.ndarray]:
     if isinstance(model, Translator):
         batch = _first_batch(experiment, "validation", GRID // 4)
         conditions, answers, made = translate(model, experiment.pairing, params, batch)
-        shown = [conditions, made, *([answers] if experiment.knows_answers else [])]
+        shown = [conditions, made, *([answers] if experiment.knows_answers("validation") else [])]
         columns = np.stack(list(map(grids.in_colour, shown)), axis=1)
         pictures["translations"] = grids.grid(
             columns.reshape(-1, *columns.shape[2:]), 4 * len(shown)
@@ -382,35 +384,43 @@ def _evaluate(
     for name, step in steps.items():
         by_step.setdefault(step, []).append(name)
     found: dict[tuple, dict[str, Any]] = {}
+    gone: list[GoneError] = []
     with _progress() as progress:
         task = progress.add_task("", total=len(by_step) * len(evaluators) * len(seeds))
         for step, names in by_step.items():
             params = functools.cache(lambda step=step: _restored(experiment, checkpoints, step))
-            for evaluator, seed in itertools.product(evaluators, seeds):
-                progress.advance(task)
-                if not evaluator.draws:
-                    seed = 0
-                here = [
-                    {**dataclasses.asdict(score), **provenance, "seed": seed, "step": step}
-                    for score in evaluator.planned(model)
-                ]
-                what = ", ".join(row["metric"] for row in here[:3])
-                progress.update(task, description=f"step {step}, seed {seed}: {what} ...")
-                if any(identity(row) not in known for row in here):
-                    values = evaluator(model, params(), rng.key(seed, "evaluate"))
-                    measured = ({**row, "value": values[row["metric"]]} for row in here)
-                    known = {identity(row): row for row in measured} | known
-                new = [
-                    {**known[identity(row)], "checkpoint": name}
-                    for row in here
-                    for name in names
-                    if (identity(row), name) not in named
-                ]
-                if new:
-                    append_rows(path, new)
-                    named |= {(identity(row), row["checkpoint"]) for row in new}
-                found |= {identity(row): known[identity(row)] for row in here}
-            _picture_samples(experiment, workdir, split, step, evaluators, params)
+            try:
+                for evaluator, seed in itertools.product(evaluators, seeds):
+                    progress.advance(task)
+                    if not evaluator.draws:
+                        seed = 0
+                    here = [
+                        {**dataclasses.asdict(score), **provenance, "seed": seed, "step": step}
+                        for score in evaluator.planned(model)
+                    ]
+                    what = ", ".join(row["metric"] for row in here[:3])
+                    progress.update(task, description=f"step {step}, seed {seed}: {what} ...")
+                    if any(identity(row) not in known for row in here):
+                        values = evaluator(model, params(), rng.key(seed, "evaluate"))
+                        measured = ({**row, "value": values[row["metric"]]} for row in here)
+                        known = {identity(row): row for row in measured} | known
+                    new = [
+                        {**known[identity(row)], "checkpoint": name}
+                        for row in here
+                        for name in names
+                        if (identity(row), name) not in named
+                    ]
+                    if new:
+                        append_rows(path, new)
+                        named |= {(identity(row), row["checkpoint"]) for row in new}
+                    found |= {identity(row): known[identity(row)] for row in here}
+                _picture_samples(experiment, workdir, split, step, evaluators, params)
+            except GoneError as error:  # the others may be there
+                gone.append(error)
+    for error in gone:
+        if not found:
+            raise error
+        _warn(str(error))
     return [{**row, "checkpoint": name} for row in found.values() for name in by_step[row["step"]]]
 
 
@@ -697,7 +707,7 @@ def reconstruct(workdir: pathlib.Path, num: int, split: str, out: pathlib.Path |
     check_number("--num", num, COUNT)
     choose("--split", split, dict.fromkeys(factory.SPLITS))
     loaded = _load(workdir, Reconstructor, "reconstruct")
-    batch = _first_batch(loaded.experiment, split, num)
+    batch = _first_batch(experiment_of(workdir), split, num)
     out = out or workdir / "samples" / f"{split}_reconstructions_{loaded.step:08d}.png"
     _check_png(out)
     found = loaded.reconstruct(batch["image"], batch["label"] if loaded.model.num_classes else None)

@@ -451,7 +451,7 @@ class Experiment:
                 continue
             if ability is Sampler and not context["num_samples"]:
                 continue
-            if ability is Translator and not self.knows_answers:
+            if ability is Translator and not self.knows_answers(split):
                 continue
             if function is DisentanglementEvaluator and not isinstance(context["source"], Shapes):
                 continue
@@ -468,14 +468,16 @@ class Experiment:
                 evaluators.append(make(function, **context))
         return evaluators
 
-    @property
-    def knows_answers(self) -> bool:
-        """Whether each image of the data set has the condition that belongs to it."""
-        return self._entry.pairs == "paired" or self.config["data"]["name"] != "folders"
+    def knows_answers(self, split: str) -> bool:
+        """Whether each image of the split has the condition that belongs to it."""
+        apart = self.config["data"]["name"] == "folders" or split == "train"
+        return self._entry.pairs == "paired" or not apart
 
     def fit_judge(self, source: Source) -> ClassifierExtractor:
         """A classifier like the judge, trained on `source` instead, in memory."""
         judge = dataclasses.replace(self.judge, train=source)
+        with errors_within("evaluation.classifier"):
+            judge.check_batch_size()
         state, run = judge.init_state(), judge.run_block()
         for block in judge.blocks(0):
             state, _ = run(state, block)

@@ -32,7 +32,7 @@ from genjax.models.base import (
     require,
     sample_latents,
 )
-from genjax.run_folder import read_config, read_facts
+from genjax.run_folder import check_facts, read_config, read_facts
 from genjax.training.checkpoint import Checkpoints
 from genjax.types import PyTree
 
@@ -65,8 +65,14 @@ def load(workdir: str | pathlib.Path, checkpoint: str = "last") -> "Loaded":
 
 
 def experiment_of(workdir: pathlib.Path) -> Experiment:
-    """The experiment of a run folder, from its config.json."""
-    return factory.build(read_config(workdir))
+    """The experiment of a run folder, from its config.json, with its data set.
+
+    Raises:
+      UserError: that is not what the run was trained on.
+    """
+    experiment = factory.build(read_config(workdir))
+    check_facts(workdir, experiment.facts)
+    return experiment
 
 
 def checkpoints_of(experiment: Experiment, workdir: pathlib.Path) -> Checkpoints:

@@ -156,6 +156,21 @@ def claim(workdir: pathlib.Path, config: Mapping[str, Any], flag: str = "--workd
         check_writable(flag, folder)
 
 
+def check_facts(workdir: pathlib.Path, facts: Facts, *, counted: bool = False) -> None:
+    """Raises a UserError if the run is of images of another shape or of other classes.
+
+    With `counted`, also if it is of more images or fewer: epochs, and batches, would be others.
+    """
+    if (known := read_facts(workdir)) is None:
+        return
+    for name, there, here in zip(Facts._fields, known, facts, strict=True):
+        if there != here and (counted or name != "num_examples"):
+            raise UserError(
+                f"--workdir: {workdir} was trained when its data set was another: {name} ({there} "
+                f"there, {here} here); choose another --workdir, or bring back the images"
+            )
+
+
 def check_free(workdir: pathlib.Path, kind: str, flag: str = "--workdir") -> None:
     """Raises a UserError if there is something at `workdir`, which is no `kind`."""
     if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
@@ -187,8 +202,9 @@ def locked(workdir: pathlib.Path, wait: bool) -> Iterator[None]:
     Raises:
       UserError: another process, which is named, holds it, and `wait` is false.
     """
-    workdir.parent.mkdir(parents=True, exist_ok=True)
-    with (workdir.parent / f".{workdir.name}.lock").open("a+", encoding="utf-8") as file:
+    place = workdir.resolve()  # which is the same by whatever name the folder is called
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with (place.parent / f".{place.name}.lock").open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
@@ -218,10 +234,15 @@ def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
 
 
 def describe(workdir: pathlib.Path, config: Mapping[str, Any], facts: Facts) -> None:
-    """Writes config.json, environment.json and data.json."""
+    """Writes config.json and data.json."""
     write_json(workdir / "config.json", config)
-    write_json(workdir / "environment.json", environment())
     write_json(workdir / "data.json", facts._asdict())
+
+
+def begin(workdir: pathlib.Path, config: Mapping[str, Any], facts: Facts) -> None:
+    """Writes what a run folder holds when its training begins: `describe` and environment.json."""
+    describe(workdir, config, facts)
+    write_json(workdir / "environment.json", environment())
 
 
 def read_facts(workdir: pathlib.Path) -> Facts | None:

@@ -110,6 +110,52 @@ def test_training_a_finished_run_again_changes_nothing(runs, capsys, monkeypatch
     assert "is trained and scored already" in capsys.readouterr().out
 
 
+def test_what_a_run_was_trained_on_has_to_be_there_as_it_was(runs, tmp_path, capsys):
+    workdir = tmp_path / "vae"
+    shutil.copytree(runs / "vae", workdir)
+    facts = json.loads((workdir / "data.json").read_text())
+    refusing = {
+        "num_examples": [train_flags("vae", workdir)],
+        "class_names": [
+            train_flags("vae", workdir),
+            ["evaluate", f"--workdir={workdir}"],
+            ["reconstruct", f"--workdir={workdir}"],
+        ],
+    }
+    for name, commands_ in refusing.items():
+        other = {"num_examples": 5, "class_names": list("abcdefghij")}[name]
+        (workdir / "data.json").write_text(json.dumps({**facts, name: other}))
+        for command in commands_:
+            assert launch.main(["launch.py", *command]) == 2
+            said = f"error: --workdir: {workdir} was trained when its data set was another: {name} "
+            assert capsys.readouterr().err.startswith(said)
+    # Of a run of an earlier version, what it was trained on is not known, and noted now.
+    (workdir / "data.json").unlink()
+    shutil.copytree(judge := next(runs.glob("classifier-*")), tmp_path / judge.name)
+    run(*train_flags("vae", workdir))
+    assert json.loads((workdir / "data.json").read_text()) == facts
+
+
+def test_a_checkpoint_that_is_deleted_meanwhile_stops_no_other(runs, tmp_path, monkeypatch, capsys):
+    workdir = tmp_path / "vae"
+    shutil.copytree(runs / "vae", workdir)
+    (workdir / "evals.jsonl").unlink()
+    with Checkpoints(workdir, max_to_keep=2, best_metric="", best_mode="min") as checkpoints:
+        first, *others = checkpoints.all_steps()
+    assert others
+    restored = commands._restored
+
+    def delayed(experiment, checkpoints, step):
+        shutil.rmtree(workdir / "checkpoints" / str(first), ignore_errors=True)
+        return restored(experiment, checkpoints, step)
+
+    monkeypatch.setattr(commands, "_restored", delayed)
+    flags = ["evaluate", f"--workdir={workdir}", "--metrics=elbo", "--checkpoint=all"]
+    run(*flags)
+    assert f"checkpoints/{first}: is gone" in capsys.readouterr().out
+    assert {row["step"] for row in rows(workdir / "evals.jsonl")} == {*others}
+
+
 def stopping_at(step: int):
     """`MetricsWriter.write` that is followed by a SIGTERM at `step`."""
     write = commands.MetricsWriter.write

@@ -14,6 +14,7 @@ from test_configs import NAMES, load
 
 from configs import common
 from genjax import factory
+from genjax.data.base import SPLITS
 from genjax.errors import UserError
 from genjax.fields import Section
 from genjax.imaging.views import Thick, Thin
@@ -382,6 +383,16 @@ def two_folders(tmp_path):
     }
 
 
+def test_answers_of_a_set_in_halves_are_known_where_it_is_whole():
+    """To train without pairs, the first half are conditions of the second."""
+    unpaired = build("thin_to_thick")
+    known = {split: unpaired.knows_answers(split) for split in SPLITS}
+    assert known == {"train": False, "validation": True, "test": True}
+    scored = [len(unpaired.evaluators(split, [])) for split in SPLITS]
+    assert scored == [0, 1, 1]
+    assert build("restore_l1").knows_answers("train")
+
+
 def test_two_folders_need_a_model_of_pairs(tmp_path, fields_only):
     where = two_folders(tmp_path)
     with pytest.raises(UserError, match=r"^data\.name: 'folders' has pairs"):
@@ -391,12 +402,12 @@ def test_two_folders_need_a_model_of_pairs(tmp_path, fields_only):
 def test_answers_of_two_folders_are_known_if_they_are_pairs(tmp_path, fields_only):
     where = two_folders(tmp_path)
     paired = build("restore_l1", "folders,test", **where)
-    assert paired.knows_answers
+    assert all(map(paired.knows_answers, SPLITS))
     assert "psnr" in paired.metrics()
     assert paired.sources["test"][0].keys() == {"image", "condition"}
     apart = {**where, "checkpoint__best_metric": ""}
     unpaired = build("thin_to_thick", "folders,test", **apart)
-    assert not unpaired.knows_answers
+    assert not any(map(unpaired.knows_answers, SPLITS))
     assert unpaired.metrics() == []
     with pytest.raises(
         UserError, match=r"^checkpoint\.best_metric: 'mae' .*no answers.*; choose ''"

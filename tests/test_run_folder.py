@@ -2,12 +2,22 @@
 
 import json
 import os
+import pathlib
 import threading
 
 import pytest
 
+from genjax.data.base import Facts
 from genjax.errors import UserError
-from genjax.run_folder import claim, code_version, config_hash, locked, read_config
+from genjax.run_folder import (
+    check_facts,
+    claim,
+    code_version,
+    config_hash,
+    describe,
+    locked,
+    read_config,
+)
 
 
 def test_a_second_training_in_a_folder_is_refused_until_the_first_ends(tmp_path):
@@ -21,6 +31,35 @@ def test_a_second_training_in_a_folder_is_refused_until_the_first_ends(tmp_path)
     with locked(folder, wait=False):
         pass
     assert not folder.exists()
+
+
+def test_a_folder_is_locked_by_whatever_name(tmp_path, monkeypatch):
+    """And its lock lies beside it, not in it."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(folder)
+    with locked(folder, wait=False):
+        for name in (".", tmp_path / "link", tmp_path / "run" / ".." / "run"):
+            with (
+                pytest.raises(UserError, match="is training in"),
+                locked(pathlib.Path(name), wait=False),
+            ):
+                pass
+    assert not list(folder.iterdir())
+
+
+def test_images_of_other_classes_or_of_another_number_are_noticed(tmp_path):
+    facts = Facts((8, 8, 1), ("ape", "bee"), 10)
+    check_facts(tmp_path, facts, counted=True)  # a run of an earlier version knows none
+    describe(tmp_path, {"name": "vae"}, facts)
+    check_facts(tmp_path, facts, counted=True)
+    more = facts._replace(num_examples=11)
+    check_facts(tmp_path, more)  # enough to be scored
+    with pytest.raises(UserError, match=r"^--workdir: .*: num_examples \(10 there, 11 here\)"):
+        check_facts(tmp_path, more, counted=True)
+    with pytest.raises(UserError, match=r"^--workdir: .*: class_names \(\('ape', 'bee'\) there"):
+        check_facts(tmp_path, facts._replace(class_names=("ant", "bee")))
 
 
 def test_a_folder_whose_checkpoints_can_not_be_written_is_refused(tmp_path):

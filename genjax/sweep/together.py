@@ -12,6 +12,7 @@ import math
 import os
 import pathlib
 import queue
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -30,7 +31,7 @@ from genjax.evaluation.rows import Evaluator, scores_of
 from genjax.factory import Experiment
 from genjax.models.base import Metrics, TrainState
 from genjax.nn.layers import AXIS
-from genjax.run_folder import describe
+from genjax.run_folder import begin, check_facts
 from genjax.sweep.results import Outcome
 from genjax.sweep.space import Trial
 from genjax.training import loop
@@ -117,7 +118,8 @@ class Group:
         try:
             state = jax.eval_shape(self.init, values)
             jax.eval_shape(_alone(self.steps, jax.local_devices()[0]), values, state, store, block)
-        except (TypeError, jax.errors.JAXTypeError):  # a shape, a count, a branch of Python
+        except (TypeError, UserError, jax.errors.JAXTypeError):
+            # A shape, a count, a branch of Python, a duration: with numbers all were fine.
             return False
         return True
 
@@ -261,8 +263,11 @@ def train(
         idle.put(programs[device])
     size = programs[devices[0]].size
 
+    over = threading.Event()
+    stops = lambda: over.is_set() or asked()
+
     def train_stack(trials: Sequence[Trial]) -> list[Outcome]:
-        if asked():
+        if stops():
             return []
         program = idle.get()
         try:
@@ -277,7 +282,7 @@ def train(
                     if not run.ended:
                         by_step.setdefault(max(run.steps, default=0), []).append(run)
                 whole = all(
-                    _train_stack(program, waiting, asked, advance) for waiting in by_step.values()
+                    _train_stack(program, waiting, stops, advance) for waiting in by_step.values()
                 )
             return [run.outcome for run in runs if whole or run.ended]
         except jax.errors.JaxRuntimeError as error:  # no memory, say
@@ -287,8 +292,11 @@ def train(
 
     stacks = [group.trials[at : at + size] for at in range(0, len(group.trials), size)]
     with ThreadPoolExecutor(len(devices)) as pool:
-        for done in as_completed([pool.submit(train_stack, stack) for stack in stacks]):
-            yield from done.result()
+        try:
+            for done in as_completed([pool.submit(train_stack, stack) for stack in stacks]):
+                yield from done.result()
+        finally:  # after an error of one, the others stop, and are saved
+            over.set()
 
 
 def _lanes(num_trials: int) -> tuple[list[jax.Device], int]:
@@ -444,7 +452,8 @@ class _Run(contextlib.ExitStack):
         """Goes on from `step`, whatever there is behind it."""
         if any(each > step for each in self.steps):
             self._checkpoints(lambda opened: opened.forget_after(step)).result()
-        describe(self._workdir, self.trial.config, self._experiment.facts)
+        check_facts(self._workdir, self._experiment.facts, counted=True)
+        begin(self._workdir, self.trial.config, self._experiment.facts)
         self._writer = self.enter_context(MetricsWriter(self._workdir, step or -1))
 
     def log(self, waiting: list[Metrics], step: int) -> None:

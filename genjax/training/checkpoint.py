@@ -23,7 +23,7 @@ from orbax.checkpoint.checkpoint_managers import (
 
 from genjax.errors import UserError
 from genjax.models.base import TrainState
-from genjax.training.processes import from_first, is_first
+from genjax.training.processes import from_first
 from genjax.types import PyTree
 
 #: How often a folder that another process saves to is looked at.
@@ -136,8 +136,11 @@ class Checkpoints(contextlib.AbstractContextManager):
         Raises:
           UserError: the disk is full.
         """
-        if not is_first():
-            return
+        from_first(lambda: self._save(state, metrics, held or {}))
+
+    def _save(
+        self, state: TrainState, metrics: Mapping[str, float], held: Mapping[str, np.ndarray]
+    ) -> None:
         ranking = {k: v for k, v in metrics.items() if k == self._best_metric}
         if ranking:
             ranking["step"] = int(state.step)
@@ -147,7 +150,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         copy = jax.tree.map(lambda leaf: np.array(leaf.addressable_data(0)), state)
         notes = {
             "checksum": _checksum(copy),
-            "held": {name: values.tolist() for name, values in (held or {}).items()},
+            "held": {name: values.tolist() for name, values in held.items()},
             "rollbacks": self.rollbacks,
         }
         with self._full_disk():
@@ -252,11 +255,14 @@ class Checkpoints(contextlib.AbstractContextManager):
         """The state at `step`, placed as the arrays of `like` are.
 
         Raises:
-          UserError: the checkpoint does not fit `like`, or is damaged (`DamagedError`).
+          UserError: the checkpoint does not fit `like`, is gone (`GoneError`) or is damaged
+            (`DamagedError`).
           OSError: it can not be read: no right to, too many open files.
         """
         path = self._folder / str(step)
         self._manager.wait_until_finished()
+        if not path.is_dir():
+            raise GoneError(f"{path}: is gone; training has deleted it meanwhile")
         try:
             there = _shapes(self._manager.item_metadata(step))
             about = self._manager.metadata(step)
@@ -275,6 +281,10 @@ class Checkpoints(contextlib.AbstractContextManager):
         if checksum not in (None, _checksum(state)):
             raise DamagedError(path, "its checksum is not that of what was saved")
         return state
+
+
+class GoneError(UserError):
+    """A checkpoint that another process has deleted."""
 
 
 class DamagedError(UserError):

@@ -124,6 +124,44 @@ def test_trials_of_which_no_two_have_a_program_are_refused():
         together.groups(trials_of("vae", space), factory.build)
 
 
+def test_durations_divide_the_trials_however_they_are_written():
+    space = {
+        "optimizer.warmup": common.grid(0, 4),
+        "optimizer.learning_rate": common.grid(1e-3, 2e-3),
+    }
+    groups = together.groups(trials_of("vae", space), factory.build)
+    assert [len(group.trials) for group in groups] == [2, 2]
+    assert {group.inputs for group in groups} == {("optimizer.learning_rate",)}
+
+
+def test_what_a_field_refuses_when_it_is_unknown_is_no_input(monkeypatch):
+    """Tests check types, which refuse a duration that is no number before the field does."""
+    (group,) = together.groups(trials_of("vae"), factory.build)
+    assert group.can_be_traced()
+
+    def refuse(group, values):
+        raise UserError("optimizer.warmup: is no duration")
+
+    monkeypatch.setattr(together.Group, "init", refuse)
+    assert not group.can_be_traced()
+
+
+def test_an_error_of_one_trial_stops_the_others(tmp_path):
+    """They are saved, and are not trained to their end before it is told."""
+    space = {"optimizer.learning_rate": common.grid(*(1e-3 * n for n in range(1, 13)))}
+    (group,) = together.groups(trials_of("vae", space), factory.build)
+
+    def folder(trial):
+        if trial is group.trials[0]:
+            raise UserError("no such folder")
+        return trial_folder(tmp_path, trial)
+
+    with pytest.raises(UserError, match="no such folder"):
+        list(together.train(group, folder, [], lambda: False, lambda steps: None))
+    begun = [trial for trial in group.trials[1:] if trial_folder(tmp_path, trial).exists()]
+    assert len(begun) < 11
+
+
 def test_a_trial_that_fails_is_told_and_ends_no_other(tmp_path, stacked):
     space = {"optimizer.learning_rate": common.grid(1e-3, 1e30, 2e-3)}
     (group,) = together.groups(trials_of("vae", space), factory.build)
