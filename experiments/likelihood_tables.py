@@ -144,14 +144,28 @@ class Table:
             )
         caption = self.caption(found).format(draws=FLAGS.draws)
         tables.write(path, caption, lines, records)
-        shown = [row for row in self.rows if found[row.name]]
-        series = {
-            "published": [row.published for row in shown],
-            "genjax": [tables.spread([run.nats for run in found[row.name]]) for row in shown],
-        }
-        titles = [f"{TITLES[row.dataset]}: {row.title}" for row in shown]
-        tables.panels_figure(path, titles, {"-log p(x), nats": series})
+        tables.panels_figure(path, *self._panels(found))
         print(f"{path}.md, .tex, .csv, .png, .svg")
+
+    def _panels(
+        self, found: Mapping[str, Sequence[Scored]]
+    ) -> tuple[list[str], dict[str, dict[str, list[Published | None]]]]:
+        """The models that have a score on any data set, and a panel for each of these sets.
+
+        Their numbers are far apart: on one axis no two models of a set could be told apart.
+        """
+        shown = [row for row in self.rows if found[row.name]]
+        there = {row.title for row in shown}
+        titles = list(dict.fromkeys(row.title for row in self.rows if row.title in there))
+        panels = {}
+        for dataset in dict.fromkeys(row.dataset for row in shown):
+            of = {row.title: row for row in shown if row.dataset == dataset}
+            scores = {title: [run.nats for run in found[row.name]] for title, row in of.items()}
+            panels[f"-log p(x) in nats, {TITLES[dataset]}"] = {
+                "published": [of[title].published if title in of else None for title in titles],
+                "genjax": [tables.spread(scores.get(title, [])) for title in titles],
+            }
+        return titles, panels
 
 
 def _printed(published: Published | None) -> str:

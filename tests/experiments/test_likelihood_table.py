@@ -150,6 +150,35 @@ def test_rows_without_a_published_number_are_counted_in_its_order(table, tmp_pat
     assert "k = 50, two stochastic layers | 82.90 | needs mnist in --data_dir" in text
 
 
+def test_each_data_set_has_its_own_axis():
+    """All models stand in the table's order beside those of the other set."""
+    of = lambda nats: [likelihood_tables.Scored("run", nats, 5000, "hash")]
+    found = {row.name: [] for row in iwae.ROWS}
+    found |= {"mnist_sample/1/elbo/50": of(101.0), "mnist/1/elbo/5": of(86.5)}
+    found |= {"mnist_sample/2/iwae/5": of(100.0)}
+    titles, panels = iwae.TABLE._panels(found)
+    assert titles == [
+        "VAE, k = 5, one stochastic layer",
+        "VAE, k = 50, one stochastic layer",
+        "IWAE, k = 5, two stochastic layers",
+    ]
+    values = lambda points: [point and point.value for point in points]
+    drawn = {
+        title: {name: values(points) for name, points in series.items()}
+        for title, series in panels.items()
+    }
+    assert drawn == {
+        "-log p(x) in nats, dynamic MNIST": {
+            "published": [86.47, None, None],
+            "genjax": [86.5, None, None],
+        },
+        "-log p(x) in nats, 5,000 digits of MNIST": {
+            "published": [None, None, None],
+            "genjax": [None, 101.0, 100.0],
+        },
+    }
+
+
 def test_objectives_and_layers_are_those_of_the_configs():
     by_name = {row.name: row for row in iwae.ROWS}
     FLAGS["seeds"].value = 1
