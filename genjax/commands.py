@@ -68,6 +68,7 @@ from genjax.run_folder import (
     describe,
     locked,
     read_config,
+    read_facts,
 )
 from genjax.training import loop
 from genjax.training.checkpoint import Checkpoints, GoneError
@@ -560,7 +561,9 @@ def judge_of(experiment: Experiment, workdir: pathlib.Path) -> ClassifierExtract
         return None
     name = f"{judge.config['name']}-{config_hash(judge.config)[:8]}"
     folder = workdir.absolute().parent / name
-    if not judge.cadence.is_over(from_first(lambda: _steps(judge, folder))):
+    # A finished one stays what it is when the data set grows, as scores of before are of it.
+    facts = from_first(lambda: read_facts(folder)) or judge.facts
+    if not judge.without_data(facts).cadence.is_over(from_first(lambda: _steps(judge, folder))):
         with errors_within("evaluation.classifier"):
             CONSOLE.print("first comes the classifier that will judge samples, once for all runs")
             train(judge.config, folder, wait=True)
@@ -707,7 +710,9 @@ def reconstruct(workdir: pathlib.Path, num: int, split: str, out: pathlib.Path |
     check_number("--num", num, COUNT)
     choose("--split", split, dict.fromkeys(factory.SPLITS))
     loaded = _load(workdir, Reconstructor, "reconstruct")
-    batch = _first_batch(experiment_of(workdir), split, num)
+    experiment = Experiment(loaded.experiment.config)  # with its data set
+    check_facts(workdir, experiment.facts)
+    batch = _first_batch(experiment, split, num)
     out = out or workdir / "samples" / f"{split}_reconstructions_{loaded.step:08d}.png"
     _check_png(out)
     found = loaded.reconstruct(batch["image"], batch["label"] if loaded.model.num_classes else None)

@@ -203,6 +203,8 @@ def locked(workdir: pathlib.Path, wait: bool) -> Iterator[None]:
       UserError: another process, which is named, holds it, and `wait` is false.
     """
     place = workdir.resolve()  # which is the same by whatever name the folder is called
+    if place.parent.is_dir() and not os.access(place.parent, os.W_OK):
+        place = workdir.absolute()  # a link to where others have the say
     place.parent.mkdir(parents=True, exist_ok=True)
     with (place.parent / f".{place.name}.lock").open("a+", encoding="utf-8") as file:
         try:

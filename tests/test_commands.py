@@ -9,15 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from PIL import Image
 
 import launch
-from genjax import commands, rng
+from genjax import commands, factory, rng
 from genjax.evaluation.evaluators import ReconstructionEvaluator
 from genjax.evaluation.samples import MemorisationEvaluator
 from genjax.metrics.distribution import Moments, frechet_distance
@@ -136,6 +138,26 @@ def test_what_a_run_was_trained_on_has_to_be_there_as_it_was(runs, tmp_path, cap
     assert json.loads((workdir / "data.json").read_text()) == facts
 
 
+def test_a_judge_stays_what_it_is_when_the_data_set_grows(runs, tmp_path, monkeypatch):
+    """Its epochs are those of the images that it has seen."""
+    config = commands.experiment_of(runs / "vae").judge.config
+    judge = factory.build(config.with_values({"training.duration": "1 epochs"}))
+    whole, half = judge.facts, judge.facts._replace(num_examples=judge.facts.num_examples // 2)
+    seen = {"last": judge.without_data(half).cadence.total_steps}
+    assert seen["last"] < judge.cadence.total_steps
+    trained = []
+    monkeypatch.setattr(commands, "_steps", lambda experiment, folder: seen)
+    monkeypatch.setattr(commands, "_last_params", lambda experiment, folder: {})
+    monkeypatch.setattr(commands, "train", lambda config, folder, wait: trained.append(folder))
+    beside = types.SimpleNamespace(judge=judge)
+    name = f"{judge.config['name']}-{commands.config_hash(judge.config)[:8]}"
+    for facts, times in ((half, 0), (whole, 1)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "data.json").write_text(json.dumps(facts._asdict()))
+        commands.judge_of(beside, tmp_path / "run")
+        assert trained == times * [tmp_path / name]
+
+
 def test_a_checkpoint_that_is_deleted_meanwhile_stops_no_other(runs, tmp_path, monkeypatch, capsys):
     workdir = tmp_path / "vae"
     shutil.copytree(runs / "vae", workdir)
@@ -143,13 +165,13 @@ def test_a_checkpoint_that_is_deleted_meanwhile_stops_no_other(runs, tmp_path, m
     with Checkpoints(workdir, max_to_keep=2, best_metric="", best_mode="min") as checkpoints:
         first, *others = checkpoints.all_steps()
     assert others
-    restored = commands._restored
+    manager, restore = ocp.CheckpointManager, ocp.CheckpointManager.restore
 
-    def delayed(experiment, checkpoints, step):
+    def delayed(self, step, **rest):
         shutil.rmtree(workdir / "checkpoints" / str(first), ignore_errors=True)
-        return restored(experiment, checkpoints, step)
+        return restore(self, step, **rest)
 
-    monkeypatch.setattr(commands, "_restored", delayed)
+    monkeypatch.setattr(manager, "restore", delayed)
     flags = ["evaluate", f"--workdir={workdir}", "--metrics=elbo", "--checkpoint=all"]
     run(*flags)
     assert f"checkpoints/{first}: is gone" in capsys.readouterr().out

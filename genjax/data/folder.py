@@ -52,7 +52,7 @@ class Folder:
             pixels = resize_and_crop(upright, self.image_size, self.channels, self.crop)
         if not self.class_names:
             return {"image": pixels}
-        return {"image": pixels, "label": np.int32(self.class_names.index(file.split("/")[0]))}
+        return {"image": pixels, "label": np.int32(self.class_names.index(_class_of(file)))}
 
 
 def folder(
@@ -168,7 +168,12 @@ def _class_names(root: pathlib.Path, files: tuple[str, ...]) -> tuple[str, ...]:
             f"data.path: {str(root)!r} holds both pictures, as {loose[0]!r}, and sub-folders of "
             "pictures, which are classes; move the former into a sub-folder"
         )
-    return () if loose else tuple(sorted({file.split("/")[0] for file in files}))
+    return () if loose else tuple(sorted(set(map(_class_of, files))))
+
+
+def _class_of(file: str) -> str:
+    """Its folder's name; what is no text in that is written in hexadecimal, to be shown."""
+    return os.fsencode(file.split("/")[0]).decode(errors="backslashreplace")
 
 
 def _without_unreadable(

@@ -18,8 +18,6 @@ from genjax.files import replacing
 #: These hold 16 bit, and grey with alpha; the others 8 bit, and alpha beside colour or not at all.
 DEEP = (".png", ".tif", ".tiff")
 JPEG_QUALITY = 95
-#: The tag of a TIFF that says which end of its values is white.
-PHOTOMETRIC = 262
 #: What is in a PNG that says how it is turned: a chunk of EXIF or, of older programs, of text.
 PNG_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
@@ -174,7 +172,8 @@ def _pillow_mode(header: Image.Image) -> str | None:
 
 def _is_inverted(header: Image.Image) -> bool:
     """Whether 0 is white, as a TIFF may say, which OpenCV hears in 8 bit only."""
-    return header.format == "TIFF" and header.tag_v2.get(PHOTOMETRIC) == 0
+    tag = ExifTags.Base.PhotometricInterpretation
+    return header.format == "TIFF" and header.tag_v2.get(tag) == 0
 
 
 def _orientation(data: bytes) -> int:

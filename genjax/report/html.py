@@ -79,7 +79,8 @@ def write_page(path: Path, template: str, **values: Any) -> None:
     environment.filters.update(compact=compact, count=count)
     page = environment.get_template(template).render(**values)
     with replacing(path) as file:
-        file.write_text(page, encoding="utf-8")
+        # The name of a folder may be no text.
+        file.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def _name_in(config: Mapping[str, Any], field: str) -> str:

@@ -261,15 +261,13 @@ class Checkpoints(contextlib.AbstractContextManager):
         """
         path = self._folder / str(step)
         self._manager.wait_until_finished()
-        if not path.is_dir():
-            raise GoneError(f"{path}: is gone; training has deleted it meanwhile")
         try:
             there = _shapes(self._manager.item_metadata(step))
             about = self._manager.metadata(step)
         except Exception as error:  # whatever comes of reading noise
             raise _damage(path, error) from error
         if not there or not about.init_timestamp_nsecs:
-            raise DamagedError(path, "what describes it can not be read")
+            raise _damage(path, ValueError("what describes it can not be read"))
         if there != (here := _shapes(like)):
             raise UserError(f"{path}: is of another model: {_difference(there, here)}")
         try:
@@ -286,6 +284,9 @@ class Checkpoints(contextlib.AbstractContextManager):
 class GoneError(UserError):
     """A checkpoint that another process has deleted."""
 
+    def __init__(self, path: pathlib.Path):
+        super().__init__(f"{path}: is gone; training has deleted it meanwhile")
+
 
 class DamagedError(UserError):
     """A checkpoint that is not what was saved."""
@@ -295,14 +296,22 @@ class DamagedError(UserError):
         self.path = path
 
 
-def _damage(path: pathlib.Path, error: Exception) -> DamagedError:
+def _damage(path: pathlib.Path, error: Exception) -> DamagedError | GoneError:
     """What `error`, which came of reading `path`, says of it; raised is what says nothing of it."""
     short = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
     if short or "RESOURCE_EXHAUSTED" in str(error):  # of memory or open files, in XLA's words
         raise error
+
+    def fail(error: OSError) -> None:
+        raise error
+
     # Orbax may have logged why it could not open a file, and have gone on without.
-    for file in filter(pathlib.Path.is_file, path.rglob("*")):
-        file.open("rb").close()
+    try:
+        for folder, _, files in os.walk(path, onerror=fail):
+            for file in files:
+                pathlib.Path(folder, file).open("rb").close()
+    except FileNotFoundError:  # it is being deleted
+        return GoneError(path)
     return DamagedError(path, _first_line(error))
 
 

@@ -132,8 +132,8 @@ def train(
                 columns = read(waiting, step) if waiting else {}
                 writer.flush()
                 checkpoints.save(state, {}, held=columns)
-            checkpoints.finish()
             break
+    checkpoints.finish()
     return state
 
 

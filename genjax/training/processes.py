@@ -194,7 +194,7 @@ def _plain(error: BaseException | None) -> BaseException | None:
         return error
     if isinstance(error, UserError):
         return UserError(str(error))
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno:
         return OSError(error.errno, error.strerror, error.filename)
     return RuntimeError(f"process 0: {error!r}")
 

@@ -1,6 +1,7 @@
 """A folder of pictures: what is found, how it is split, and what is said when it is wrong."""
 
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -72,6 +73,12 @@ def test_names_need_be_no_text(tmp_path):
     fill(tmp_path, 6)
     (tmp_path / "picture000.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
     assert sorted(level for split in SPLITS for level in levels(tmp_path, split)) == list(range(6))
+    classes = tmp_path / "classes"
+    for place in (classes / "tea", pathlib.Path(os.fsdecode(os.fsencode(classes) + b"/caf\xe9"))):
+        fill(place, 6)
+    source = folder(split="train", path=str(classes), image_size=6, channels=1)
+    assert source.class_names == (r"caf\xe9", "tea")
+    assert {int(source[index]["label"]) for index in range(len(source))} == {0, 1}
 
 
 def test_what_can_not_be_opened_is_not_passed_over(tmp_path):

@@ -155,6 +155,11 @@ def test_values_are_escaped(workdir):
     assert "a&lt;b" in page
 
 
+def test_names_of_files_need_be_no_text(workdir):
+    (workdir / "environment.json").write_text(json.dumps({"command": "--workdir=caf\udce9"}))
+    assert r"--workdir=caf\udce9" in report(workdir)
+
+
 def test_seeds_become_mean_and_deviation(workdir):
     # Mean 2; deviations -1, 0, 1; sqrt((1 + 0 + 1) / 2) = 1. The older sample size is not mixed in.
     rows = [score("fid", 99.0, n_fake=10)] + [score("fid", k, seed=k) for k in (1, 2, 3)]

@@ -146,8 +146,9 @@ def test_what_a_field_refuses_when_it_is_unknown_is_no_input(monkeypatch):
     assert not group.can_be_traced()
 
 
-def test_an_error_of_one_trial_stops_the_others(tmp_path):
+def test_an_error_of_one_trial_stops_the_others(tmp_path, monkeypatch):
     """They are saved, and are not trained to their end before it is told."""
+    monkeypatch.setattr(together, "_lanes", lambda num: (2 * jax.local_devices()[:1], 1))
     space = {"optimizer.learning_rate": common.grid(*(1e-3 * n for n in range(1, 13)))}
     (group,) = together.groups(trials_of("vae", space), factory.build)
 

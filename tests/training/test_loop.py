@@ -77,7 +77,7 @@ class Run:
         self.held = held
 
     def finish(self):
-        assert self.events[-1][0] == "save"
+        assert not self.events or self.events[-1][0] == "save"
 
     def write(self, step, metrics):
         self.events.append(("write", step))

@@ -188,6 +188,8 @@ def test_a_full_disk_of_process_0_is_one_for_all():
     sent = pickle.loads(pickle.dumps(processes._plain(full)))
     assert (sent.errno, sent.filename) == (errno.ENOSPC, "evals.jsonl")
     assert str(sent) == str(full)
+    # Pillow's have neither number nor file.
+    assert "truncated" in str(processes._plain(OSError("image file is truncated")))
 
 
 def test_a_cluster_that_is_none_is_an_error(tmp_path):
