@@ -508,7 +508,8 @@ def panels_figure(
       rows: their titles, from above.
       panels: by the metric's title the series by name, each a value or None for each row.
     """
-    width, height = 2.4 + max(1.9 * len(panels), 4.0), 1.2 + 0.5 * len(rows)
+    panes = max(1.9 * len(panels), min(4.0 * len(panels), 5.2))  # few have room for longer numbers
+    width, height = 2.4 + panes, 1.2 + 0.5 * len(rows)
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     handles = {}
