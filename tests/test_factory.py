@@ -383,6 +383,16 @@ def two_folders(tmp_path):
     }
 
 
+def test_a_classifier_that_the_devices_can_not_share_is_named_before_it_is_trained():
+    """There are eight of them; one is trained for the classification accuracy score, too."""
+    changes = {"evaluation__classifier__training__batch_size": 60}
+    experiment = build("article_cgan", **changes)
+    with pytest.raises(
+        UserError, match=r"^evaluation\.classifier: training\.batch_size: 8 devices"
+    ):
+        experiment.fit_judge(experiment.sources["train"])
+
+
 def test_answers_of_a_set_in_halves_are_known_where_it_is_whole():
     """To train without pairs, the first half are conditions of the second."""
     unpaired = build("thin_to_thick")

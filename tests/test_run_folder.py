@@ -49,6 +49,17 @@ def test_a_folder_is_locked_by_whatever_name(tmp_path, monkeypatch):
     assert not list(folder.iterdir())
 
 
+def test_a_link_into_a_folder_of_others_has_its_lock_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "theirs" / "run").mkdir(parents=True)
+    (tmp_path / "ours").mkdir()
+    link = tmp_path / "ours" / "link"
+    link.symlink_to(tmp_path / "theirs" / "run")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / "theirs")
+    with locked(link, wait=False):
+        assert (tmp_path / "ours" / ".link.lock").exists()
+    assert [path.name for path in (tmp_path / "theirs").iterdir()] == ["run"]
+
+
 def test_images_of_other_classes_or_of_another_number_are_noticed(tmp_path):
     facts = Facts((8, 8, 1), ("ape", "bee"), 10)
     check_facts(tmp_path, facts, counted=True)  # a run of an earlier version knows none
